@@ -1,0 +1,85 @@
+"""Builds llama-cpp-python for this machine once and keeps the wheel for the next time.
+
+Run by ``make``; prints the path of the wheel. The source comes from the hash-locked requirements
+file, the build is slim (no vision, no HTTP client, no command-line helpers) and native, so the
+wheel is kept under a key that names everything it depends on, the processor's flags among them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REQUIREMENTS = HERE.parent.parent / "requirements" / "engine.txt"
+
+SETTINGS = (
+    "cmake.define.LLAVA_BUILD=OFF",
+    "cmake.define.LLAMA_OPENSSL=OFF",
+    f"cmake.define.CMAKE_PROJECT_llama_cpp_INCLUDE={HERE / 'slim.cmake'}",
+)
+
+
+def key() -> str:
+    """Names what a native build depends on: source, settings, system, processor."""
+    parts = [REQUIREMENTS.read_text(), (HERE / "slim.cmake").read_text(), os.environ.get("CMAKE_ARGS", "")]
+    parts += [setting.rpartition("=")[0] for setting in SETTINGS]
+    parts += [platform.system(), platform.machine(), *platform.libc_ver(), processor_flags()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def processor_flags() -> str:
+    """The instruction sets of this processor: a native build runs on nothing less."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def sdist(folder: Path) -> Path:
+    """The source archive, downloaded against its locked hash unless it is there."""
+    found = sorted(folder.glob("llama_cpp_python-*.tar.gz"))
+    if not found:
+        pip("download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:",
+            "--require-hashes", "-r", str(REQUIREMENTS), "-d", str(folder))  # fmt: skip
+        found = sorted(folder.glob("llama_cpp_python-*.tar.gz"))
+    return found[0]
+
+
+def pip(*arguments: str) -> None:
+    # SOURCE_DATE_EPOCH would make ggml drop every vector instruction.
+    environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *arguments],
+        check=True,
+        stdout=sys.stderr,
+        env=environment,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps the wheels")
+    folder = parser.parse_args().cache.expanduser() / key()
+    folder.mkdir(parents=True, exist_ok=True)
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
+        print("building the engine, once for this machine (a few minutes)", file=sys.stderr)
+        fresh = folder / "building"
+        settings = [option for setting in SETTINGS for option in ("-C", setting)]
+        pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(fresh), *settings, str(sdist(folder)))
+        for wheel in fresh.glob("*.whl"):
+            wheel.replace(folder / wheel.name)
+        wheels = sorted(folder.glob("*.whl"))
+    sdist(folder)  # the tests take llama.cpp's test vocabulary out of it
+    print(wheels[0])
+
+
+if __name__ == "__main__":
+    main()
