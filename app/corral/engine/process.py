@@ -1,0 +1,224 @@
+"""One worker process as the UI side sees it: pipes, pending requests, heartbeat, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from corral.engine import protocol
+from corral.errors import EngineDied, EngineError, EngineHung
+
+HEARTBEAT_LIMIT = 10.0
+"""Seconds without a heartbeat after which a worker counts as hung."""
+
+NATIVE_LIMIT = 300.0
+"""Seconds one native call may take: a prompt step of a 70B model on a slow disk is minutes."""
+
+LOG_LIMIT = 1024 * 1024
+"""Bytes of log above which the next worker starts a new file and the old one is kept once."""
+
+_CAUSES = {
+    "SIGKILL": "it was killed, most likely because memory ran out",
+    "SIGABRT": "llama.cpp stopped itself because of something it cannot handle",
+    "SIGSEGV": "it crashed",
+    "SIGBUS": "the model file changed or its disk failed while it was in use",
+    "SIGILL": "it was built for another kind of processor",
+    "SIGFPE": "it crashed over a number",
+    "SIGTERM": "it was told to end from outside",
+}
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker.
+
+    Nothing there may make it load code from elsewhere. ``GOMP_SPINCOUNT``: OpenMP threads that
+    spin for long wait for each other's turn on a busy core (measured on two cores with two busy
+    neighbours: 53 tokens a second with 1,000 spins, 0.6 with 100,000); few spins cost an idle
+    machine a few percent, and passive waiting costs it two thirds.
+    """
+    unwanted = {"PYTHONPATH", "PYTHONHOME", "LLAMA_CPP_LIB_PATH", "GGML_BACKEND_PATH"}
+    kept = {key: value for key, value in environment.items() if key not in unwanted}
+    kept["GGML_NO_BACKTRACE"] = "1"
+    kept["PYTHONUNBUFFERED"] = "1"
+    if "OMP_WAIT_POLICY" not in kept:
+        kept.setdefault("GOMP_SPINCOUNT", "1000")
+    return kept
+
+
+class Worker:
+    """A running worker. Ends in exactly one cause, told to every request that waits for it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._pending: dict[int, asyncio.Queue[protocol.Event | EngineError]] = {}
+        self._next_id = 0
+        self.ready: asyncio.Future[protocol.Ready] = asyncio.get_running_loop().create_future()
+        self.cause: EngineError | None = None
+        """Why it is no more; None while it lives."""
+        self._heard = time.monotonic()
+        self._native_ms = 0.0
+        self._reader = asyncio.create_task(self._read())
+        self._watchdog = asyncio.create_task(self._watch())
+
+    @classmethod
+    async def start(
+        cls, log: Path, command: tuple[str, ...], environment: Mapping[str, str]
+    ) -> Worker:
+        """Start a worker; it is usable at once, :attr:`ready` tells when its library is loaded."""
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > LOG_LIMIT:
+                log.replace(log.with_suffix(".old.log"))
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=descriptor,
+                cwd=log.parent,
+                env=worker_environment(environment),
+                limit=protocol.FRAME_LIMIT,
+            )
+        except OSError as error:
+            raise EngineDied(
+                f"The engine could not be started: {error.strerror or error}"
+            ) from None
+        finally:
+            os.close(descriptor)
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.cause is None
+
+    def begin(self) -> tuple[int, asyncio.Queue[protocol.Event | EngineError]]:
+        """A fresh request id and the queue its events arrive in."""
+        self._next_id += 1
+        queue: asyncio.Queue[protocol.Event | EngineError] = asyncio.Queue()
+        if self.cause is not None:
+            queue.put_nowait(self.cause)
+        self._pending[self._next_id] = queue
+        return self._next_id, queue
+
+    def end(self, id: int) -> None:
+        self._pending.pop(id, None)
+
+    def send(self, command: protocol.Model) -> None:
+        """Queue a command; a dead worker is noticed by the reader, not here."""
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.is_closing() and self.alive:
+            stdin.write(protocol.encode(command))
+
+    async def drain(self) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            if self._process.stdin is not None:
+                await self._process.stdin.drain()
+
+    def kill(self, cause: EngineError) -> None:
+        """End the process at once, for the given reason."""
+        self._finish(cause)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Ask it to end, then make it; returns when it is reaped."""
+        self.send(protocol.Shutdown())
+        self._finish(EngineDied("The engine was closed"))
+        with contextlib.suppress(OSError, RuntimeError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 3.0)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        self._watchdog.cancel()
+        await asyncio.gather(self._reader, self._watchdog, return_exceptions=True)
+        # The transport closes its pipes one loop iteration later; let it, so that nothing is left
+        # to the garbage collector.
+        await asyncio.sleep(0)
+
+    # --- listening --------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        try:
+            while line := await stdout.readline():
+                self._heard = time.monotonic()
+                self._dispatch(protocol.parse_event(line))
+        except (ValidationError, ValueError):
+            self.kill(EngineDied("The engine said something that makes no sense, and was ended"))
+        code = await self._process.wait()
+        self._finish(_death(code))
+
+    def _dispatch(self, event: protocol.Event) -> None:
+        if isinstance(event, protocol.Heartbeat):
+            self._native_ms = event.idle_ms
+        elif isinstance(event, protocol.Ready):
+            if not self.ready.done():
+                self.ready.set_result(event)
+        elif isinstance(event, protocol.Failed) and event.id is None:
+            self.kill(EngineError(f"The engine cannot work: {event.message}"))
+        elif event.id is not None and (queue := self._pending.get(event.id)):
+            queue.put_nowait(event)
+
+    async def _watch(self) -> None:
+        """Notice a hang. Time in which this process itself was stopped does not count."""
+        last = time.monotonic()
+        while self.alive:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            if now - last > 3.0:
+                self._heard = now
+            last = now
+            if now - self._heard > HEARTBEAT_LIMIT and self.ready.done():
+                self.kill(EngineHung("The engine gave no sign of life for 10 seconds"))
+            elif self._native_ms > NATIVE_LIMIT * 1000:
+                self.kill(EngineHung("The engine did not come back from a computation"))
+
+    def _finish(self, cause: EngineError) -> None:
+        if self.cause is not None:
+            return
+        self.cause = cause
+        if not self.ready.done():
+            self.ready.set_exception(cause)
+            self.ready.exception()  # whoever waits gets it; nobody waiting is fine too
+        for queue in self._pending.values():
+            queue.put_nowait(cause)
+
+
+def _death(code: int) -> EngineDied:
+    """The end of the process in plain words."""
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        reason = _CAUSES.get(name, f"it was ended by {name}")
+    else:
+        reason = f"it ended with code {code}"
+    return EngineDied(
+        f"The engine stopped in the middle: {reason}",
+        hint="What it had written is kept; try again, a new engine starts by itself. "
+        "The engine log says more.",
+    )
+
+
+def worker_command() -> tuple[str, ...]:
+    """How a worker is started: without the current directory on its path."""
+    return (sys.executable, "-P", "-m", "corral.engine.worker")

@@ -1,0 +1,349 @@
+"""Every message between the two processes: one JSON object a line, checked by pydantic both ways.
+
+Commands go to the worker's stdin, events come back on a private copy of its stdout. A command that
+starts work carries an ``id``; every event about it carries the same one, and exactly one of them
+ends it: ``loaded``, ``tokens``, ``segments``, ``finished``, ``devices`` or ``error``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+FRAME_LIMIT = 8 * 1024 * 1024
+"""Longest line, in bytes, that is read from the other side."""
+
+KvType = Literal["f16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "bf16", "f32"]
+StopReason = Literal["end", "length", "stopped", "error"]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- what both sides talk about -----------------------------------------------------------------
+
+
+SegmentKind = Literal["text", "special", "control"]
+Segment = tuple[SegmentKind, str]
+"""A piece of a prompt, the same shape as :class:`corral.chat.formats.Piece`.
+
+``text`` is tokenized without parsing special tokens. ``special`` is the text of one control token
+(``<|im_start|>``); a vocabulary that lacks it gets ordinary text. ``control`` names a token by its
+role: ``bos``, ``eos``, or ``add_bos`` for a BOS only where the vocabulary asks for one.
+"""
+
+SamplerName = Literal[
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typical_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+]
+
+
+class Sampling(Model):
+    """llama.cpp's samplers. Every default means "off", but for Meta's temperature and top-p.
+
+    ``samplers`` is the order they are applied in. Meta's reference divides by the temperature
+    before it cuts with top-p (generation.py), llama.cpp cuts first; Meta's order is the default.
+    """
+
+    samplers: tuple[SamplerName, ...] = (
+        "penalties",
+        "dry",
+        "top_n_sigma",
+        "top_k",
+        "typical_p",
+        "temperature",
+        "top_p",
+        "min_p",
+        "xtc",
+    )
+    temperature: float = Field(0.6, ge=0, le=10, description="0 always takes the likeliest token")
+    dynatemp_range: float = Field(0.0, ge=0, le=10)
+    dynatemp_exponent: float = Field(1.0, gt=0, le=10)
+    top_k: int = Field(0, ge=0, description="0 is off")
+    top_p: float = Field(0.9, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, le=1)
+    typical_p: float = Field(1.0, gt=0, le=1)
+    top_n_sigma: float = Field(-1.0, ge=-1, le=100, description="below 0 is off")
+    xtc_probability: float = Field(0.0, ge=0, le=1)
+    xtc_threshold: float = Field(0.1, ge=0, le=1)
+    dry_multiplier: float = Field(0.0, ge=0, le=100)
+    dry_base: float = Field(1.75, ge=1, le=100)
+    dry_allowed_length: int = Field(2, ge=0, le=1000)
+    dry_penalty_last_n: int = Field(-1, ge=-1, description="tokens looked back, -1 is all")
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    mirostat: Literal[0, 1, 2] = 0
+    mirostat_tau: float = Field(5.0, gt=0, le=100)
+    mirostat_eta: float = Field(0.1, gt=0, le=1)
+    repeat_penalty: float = Field(1.0, gt=0, le=10)
+    frequency_penalty: float = Field(0.0, ge=-10, le=10)
+    presence_penalty: float = Field(0.0, ge=-10, le=10)
+    penalty_last_n: int = Field(64, ge=-1, description="tokens looked back, -1 is all")
+    logit_bias: dict[int, float] = Field(default_factory=dict, description="token id to bias")
+    seed: int | None = Field(None, ge=0, le=0xFFFF_FFFE, description="none draws a new one")
+
+
+class LoadSpec(Model):
+    """How to load a model; the defaults let the worker and llama.cpp choose."""
+
+    path: str
+    """Absolute path of the GGUF file."""
+    n_ctx: int = Field(0, ge=0, description="context window in tokens; 0 is the model's own")
+    n_batch: int = Field(512, ge=32)
+    n_ubatch: int = Field(512, ge=32)
+    n_gpu_layers: int = Field(-1, ge=-1, description="-1 is all of them")
+    main_gpu: int = Field(0, ge=0)
+    split_mode: Literal["none", "layer", "row"] = "layer"
+    tensor_split: tuple[float, ...] = ()
+    load_mode: Literal["auto", "read", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
+    flash_attn: Literal["auto", "on", "off"] = "auto"
+    type_k: KvType = "f16"
+    type_v: KvType = "f16"
+    offload_kqv: bool = True
+    threads: int = Field(0, ge=0, le=512, description="0 follows the machine's load")
+    threads_batch: int = Field(0, ge=0, le=512)
+    rope_freq_base: float = Field(0.0, ge=0, description="0 is the model's own")
+    rope_freq_scale: float = Field(0.0, ge=0)
+    check_tensors: bool = False
+    vocab_only: bool = False
+    """Only the tokenizer: enough to count and show a prompt, and instant."""
+
+
+class Usage(Model):
+    """Tokens of one answer; ``prompt_tokens = reused_tokens + evaluated_tokens``."""
+
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    evaluated_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Timings(Model):
+    """Milliseconds, measured in the worker around the calls."""
+
+    load_ms: float = 0.0
+    prompt_ms: float = 0.0
+    first_token_ms: float = 0.0
+    generation_ms: float = 0.0
+    tokens_per_second: float = 0.0
+
+
+class Device(Model):
+    """A device ggml can compute on; memory in bytes."""
+
+    name: str
+    description: str
+    kind: Literal["cpu", "gpu", "integrated", "accelerator", "other"]
+    memory_free: int
+    memory_total: int
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+class Load(Model):
+    type: Literal["load"] = "load"
+    id: int
+    spec: LoadSpec
+
+
+class Tokenize(Model):
+    """Segments to ids; answered by ``tokens``."""
+
+    type: Literal["tokenize"] = "tokenize"
+    id: int
+    segments: tuple[Segment, ...]
+
+
+class Render(Model):
+    """The file's own chat template over the messages; answered by ``segments``."""
+
+    type: Literal["render"] = "render"
+    id: int
+    messages: tuple[dict[str, str], ...]
+    add_generation_prompt: bool = True
+
+
+class Generate(Model):
+    """Evaluate a prompt and stream an answer; ``delta`` events, then ``finished``."""
+
+    type: Literal["generate"] = "generate"
+    id: int
+    tokens: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    max_tokens: int = Field(0, ge=0, description="0 goes on to the end of the window")
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer and are not part of it."""
+    strip_leading_space: bool = True
+    """SentencePiece vocabularies put a space before the first word of an answer."""
+
+
+class Describe(Model):
+    """Devices and build of the engine; answered by ``devices``."""
+
+    type: Literal["describe"] = "describe"
+    id: int
+
+
+class Cancel(Model):
+    """Stop request ``id`` at once; it still ends with its own last event."""
+
+    type: Literal["cancel"] = "cancel"
+    id: int
+
+
+class Shutdown(Model):
+    type: Literal["shutdown"] = "shutdown"
+
+
+Command = Annotated[
+    Load | Tokenize | Render | Generate | Describe | Cancel | Shutdown,
+    Field(discriminator="type"),
+]
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+class Ready(Model):
+    """First event of a worker: the native library is loaded."""
+
+    type: Literal["ready"] = "ready"
+    pid: int
+    binding: str
+    """Version of llama-cpp-python."""
+    system_info: str
+    """``llama_print_system_info()``: the instruction sets the library was built for."""
+    gpu_offload: bool
+
+
+class Heartbeat(Model):
+    """Sent every second by the control thread, also in the middle of a long native call."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    busy: int | None = None
+    """The request in work, if any."""
+    idle_ms: float = 0.0
+    """Since the inference thread last came back from native code."""
+
+
+class Progress(Model):
+    """``loading``: 0.0 to 1.0 of 1; ``prompt``: tokens evaluated of tokens to evaluate."""
+
+    type: Literal["progress"] = "progress"
+    id: int
+    stage: Literal["loading", "prompt"]
+    done: float
+    total: float
+
+
+class Loaded(Model):
+    type: Literal["loaded"] = "loaded"
+    id: int
+    description: str
+    """llama.cpp's own, as in ``llama 7B Q4_K - Medium``."""
+    n_ctx: int
+    n_ctx_train: int
+    n_vocab: int
+    n_layer: int
+    gpu_layers: int
+    """Layers on a GPU as llama.cpp reports them; the output layer counts."""
+    layers: int
+    """Layers that could be: ``n_layer + 1``."""
+    threads: int
+    size: int
+    """Bytes of all tensors."""
+    parameters: int
+    add_bos: bool
+    chat_template: str | None = None
+    load_ms: float = 0.0
+
+
+class Tokens(Model):
+    type: Literal["tokens"] = "tokens"
+    id: int
+    tokens: tuple[int, ...]
+
+
+class Segments(Model):
+    type: Literal["segments"] = "segments"
+    id: int
+    segments: tuple[Segment, ...]
+
+
+class Devices(Model):
+    type: Literal["devices"] = "devices"
+    id: int
+    devices: tuple[Device, ...]
+
+
+class Delta(Model):
+    """The next piece of the answer: whole characters only."""
+
+    type: Literal["delta"] = "delta"
+    id: int
+    text: str
+    tokens: int = 1
+    """Answer tokens so far."""
+
+
+class Finished(Model):
+    type: Literal["finished"] = "finished"
+    id: int
+    stop_reason: StopReason
+    usage: Usage
+    timings: Timings
+    threads: int
+    seed: int
+    """The seed that was used, also where none was asked for."""
+
+
+class Failed(Model):
+    """A request that could not be carried out; the worker goes on."""
+
+    type: Literal["error"] = "error"
+    id: int | None
+    code: Literal[
+        "load",
+        "context",
+        "prompt_too_long",
+        "template",
+        "sampling",
+        "decode",
+        "stopped",
+        "internal",
+    ]
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+Event = Annotated[
+    Ready | Heartbeat | Progress | Loaded | Tokens | Segments | Devices | Delta | Finished | Failed,
+    Field(discriminator="type"),
+]
+
+_COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse_command(line: bytes) -> Command:
+    """Raises ``pydantic.ValidationError`` for anything that is not exactly one command."""
+    return _COMMANDS.validate_json(line)
+
+
+def parse_event(line: bytes) -> Event:
+    """Raises ``pydantic.ValidationError`` for anything that is not exactly one event."""
+    return _EVENTS.validate_json(line)
+
+
+def encode(message: Model) -> bytes:
+    """One line, ready to be written. Lone surrogates cannot be sent and become U+FFFD."""
+    return message.model_dump_json(exclude_defaults=False).encode("utf-8", "replace") + b"\n"
