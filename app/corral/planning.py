@@ -1,0 +1,223 @@
+"""What one answer is made with: model, load parameters, sampling, format, and the prompt itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from corral.chat import formats
+from corral.chat.conversation import Conversation
+from corral.chat.formats import Piece
+from corral.chat.window import answer_reserve, first_that_fits
+from corral.engine import protocol
+from corral.engine.protocol import LoadSpec, Sampling, Segment
+from corral.errors import DoesNotFit, UsageError
+from corral.models import fit
+from corral.models.library import Library, LocalModel
+from corral.settings import Settings
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one turn changes over its conversation, the settings and the model's own values."""
+
+    model: str | None = None
+    system: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of :class:`Sampling` and :class:`LoadSpec`, and ``max_tokens``."""
+    format: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything one answer is made with."""
+
+    model: LocalModel
+    spec: LoadSpec
+    sampling: Sampling
+    max_tokens: int
+    format: str
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered and tokenized prompt."""
+
+    format: str
+    text: str
+    tokens: tuple[int, ...]
+    left_out: int = 0
+    first_message: int | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Planner:
+    """Settles everything an answer is made with, and checks it before any native code runs."""
+
+    def __init__(self, library: Library, settings: Settings) -> None:
+        self._library = library
+        self._settings = settings
+
+    def plan(
+        self,
+        conversation: Conversation | None,
+        options: Options,
+        *,
+        loaded: LoadSpec | None = None,
+    ) -> Plan:
+        """The plan for one answer. Reads the file's header; takes no longer than that.
+
+        Args:
+            loaded: how the model in memory was loaded; the same again needs no check.
+
+        Raises:
+            NotFound, Refused: no such model, or not a usable file.
+            DoesNotFit: it needs more memory than there is; the hint says what would fit.
+            UsageError: a parameter is out of range, or no prompt format is known.
+        """
+        model = self._library.resolve(
+            options.model or (conversation.model if conversation else None) or self._settings.model
+        )
+        assert model.path is not None  # resolve gives only what is on this machine
+        parameters = {
+            **model.sampling,
+            **self._settings.sampling,
+            **(conversation.parameters if conversation else {}),
+            **options.parameters,
+        }
+        header = self._library.header(model)
+        load = {
+            **self._settings.engine.model_dump(exclude_defaults=True),
+            **_known(LoadSpec, parameters),
+            "path": model.path,
+        }
+        spec = _checked(LoadSpec, load)
+        spec = spec.model_copy(update={"n_ctx": fit.context_for(header, spec.n_ctx)})
+        if spec != loaded:
+            fit.check(header, spec, fit.available_memory())
+        conversation_system = conversation.system if conversation else ""
+        system = conversation_system if options.system is None else options.system
+        return Plan(
+            model=model,
+            spec=spec,
+            sampling=_checked(Sampling, _known(Sampling, parameters)),
+            max_tokens=_checked(_Limits, _known(_Limits, parameters)).max_tokens,
+            format=_format(options.format, model),
+            system=system or model.default_system,
+        )
+
+
+class _Limits(BaseModel):
+    max_tokens: int = Field(0, ge=0, le=1 << 20)
+
+
+def _known(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that belong to ``model``. What an older version stored and nobody knows is left
+    out: it must not make a conversation unusable."""
+    return {key: value for key, value in values.items() if key in model.model_fields}
+
+
+def _checked(model: type[T], values: Mapping[str, Any]) -> T:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        name = ".".join(str(part) for part in detail["loc"])
+        raise UsageError(f"{name}: {detail['msg']}", title="Parameter out of range") from None
+
+
+def _format(wanted: str | None, model: LocalModel) -> str:
+    format = wanted or model.format
+    choices = ", ".join((*formats.FORMATS, formats.TEMPLATE))
+    if format is None:
+        raise UsageError(
+            f"No prompt format is known for {model.name}",
+            title="Which prompt format?",
+            hint=f"Choose one for it: {choices}.",
+        )
+    if format not in formats.FORMATS and format != formats.TEMPLATE:
+        raise UsageError(f"There is no prompt format {format}", hint=f"Choose one: {choices}.")
+    return format
+
+
+class Tokenizer(Protocol):
+    """What building a prompt needs of the engine."""
+
+    async def tokenize(self, segments: Sequence[Segment]) -> Sequence[int]: ...
+    async def render(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
+    ) -> Sequence[Segment]: ...
+
+
+async def build_prompt(
+    engine: Tokenizer, plan: Plan, n_ctx: int, dialogue: Sequence[formats.Turn]
+) -> Prompt:
+    """Render and tokenize what fits the window, leaving out the oldest exchanges where it must.
+
+    Raises:
+        DoesNotFit: not even the last message fits alone.
+    """
+    budget = n_ctx - answer_reserve(n_ctx, plan.max_tokens)
+    rendered: dict[int, Prompt] = {}
+
+    async def cost(start: int) -> int:
+        segments, tags = await _segments(engine, plan, dialogue[start:])
+        rendered[start] = Prompt(
+            format=plan.format,
+            text="".join(_shown(segment) for segment in segments),
+            tokens=tuple(await engine.tokenize(segments)),
+            left_out=start,
+            first_message=dialogue[start].first_message,
+            tags=tuple(tags),
+        )
+        return len(rendered[start].tokens)
+
+    start, tokens = await first_that_fits(len(dialogue), budget, cost)
+    if tokens > budget:
+        raise DoesNotFit(
+            f"The message makes a prompt of {tokens} tokens, but only {budget} of the "
+            f"{n_ctx} tokens of this window are free for it",
+            title="Message too long",
+            hint="Shorten it, or choose a larger context window.",
+        )
+    return rendered[start]
+
+
+async def _segments(
+    engine: Tokenizer, plan: Plan, dialogue: Sequence[formats.Turn]
+) -> tuple[Sequence[Segment], list[str]]:
+    if plan.format != formats.TEMPLATE:
+        return formats.render(formats.FORMATS[plan.format], plan.system, dialogue)
+    messages = [{"role": "system", "content": plan.system}] if plan.system else []
+    for turn in dialogue:
+        messages.append({"role": "user", "content": turn.user})
+        if turn.answer is not None:
+            messages.append({"role": "assistant", "content": turn.answer})
+    return await engine.render(messages), []
+
+
+def provenance(plan: Plan, loaded: protocol.Loaded) -> dict[str, Any]:
+    """The ``model`` object of an answer: which file made it, and how it was loaded."""
+    return {
+        "name": plan.model.name,
+        "title": plan.model.title,
+        "file": plan.model.path,
+        "sha256": plan.model.sha256,
+        "quant": plan.model.quant,
+        "format": plan.format,
+        "n_ctx": loaded.n_ctx,
+        "gpu_layers": loaded.gpu_layers,
+        "threads": loaded.threads,
+    }
+
+
+def _shown(segment: Segment | Piece) -> str:
+    """A segment as a person reads it; BOS and EOS by SentencePiece's names."""
+    kind, value = segment
+    return {"bos": "<s>", "eos": "</s>", "add_bos": ""}[value] if kind == "control" else value

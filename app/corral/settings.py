@@ -1,0 +1,133 @@
+"""``config.toml`` to :class:`Settings` and back, keeping a person's comments.
+
+A broken file never stops the program: what can be read is used, the rest falls back to its default,
+and every problem is named with its line and key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from corral.engine.protocol import KvType
+
+
+class EngineSettings(BaseModel):
+    """``[engine]``: how models are loaded where a conversation does not say otherwise."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_ctx: int = Field(0, ge=0, le=1 << 20)
+    """Context window in tokens; 0 is the model's own, at most 4096."""
+    n_gpu_layers: int = Field(-1, ge=-1)
+    """Layers to put on the GPU; -1 is all of them."""
+    threads: int = Field(0, ge=0, le=512)
+    """Threads for generation; 0 follows the machine's load."""
+    threads_batch: int = Field(0, ge=0, le=512)
+    """Threads for prompt evaluation; 0 follows the machine's load."""
+    type_k: KvType = "f16"
+    """Type of the K cache; q8_0 halves its memory."""
+    type_v: KvType = "f16"
+    """Type of the V cache; anything but f16 needs flash attention."""
+    flash_attn: Literal["auto", "on", "off"] = "auto"
+    load_mode: Literal["auto", "read", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
+    """How weights come into memory."""
+
+
+class Settings(BaseModel):
+    """The whole file. Every field has a default; an empty file is a good file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    theme: str = "altiplano"
+    """altiplano (dark), puna (light), terminal (its own colours), or one of Textual's."""
+    model: str | None = None
+    """The model a new conversation starts with; none is the last one added, else the starter."""
+    sidebar: bool = True
+    """Whether the list of conversations is shown on wide screens."""
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    """``[sampling]``: sampling parameters for every conversation, over the model's own."""
+
+
+def load(path: Path) -> tuple[Settings, list[str]]:
+    """The settings, and one plain sentence for each problem found in the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Settings(), []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        return Settings(), [f"{path.name} cannot be read: {reason}; defaults are used"]
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Settings(), [f"{path.name} is not valid TOML: {error}; defaults are used"]
+    problems: list[str] = []
+    while True:
+        try:
+            return Settings.model_validate(values), problems
+        except ValidationError as error:
+            for detail in error.errors():
+                keys = [str(part) for part in detail["loc"]]
+                problems.append(
+                    f"{path.name} line {_line_of(text, keys)}, key {'.'.join(keys)}: "
+                    f"{detail['msg']}; the default is used"
+                )
+                _drop(values, keys)
+
+
+def save(path: Path, key: str, value: Any) -> None:
+    """Change one key and leave the rest of the file, comments too, as it is.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError):
+        document = tomlkit.document()
+    except ParseError:
+        # A person's broken file is theirs to mend; the choice holds until the program ends.
+        return
+    if value is None:
+        document.pop(key, None)
+    else:
+        document[key] = value
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
+    fresh.chmod(0o600)
+    fresh.replace(path)
+
+
+def _drop(values: dict[str, Any], keys: list[str]) -> None:
+    """Remove the offending value: the deepest key of ``keys`` that stands in the file."""
+    for key in keys[:-1]:
+        if not isinstance(values.get(key), dict):
+            values.pop(key, None)
+            return
+        values = values[key]
+    values.pop(keys[-1], None)
+
+
+def _line_of(text: str, keys: list[str]) -> int:
+    """The line where the deepest of ``keys`` is set, counted from 1; 1 where it is not found."""
+    line, table = 1, ""
+    for number, row in enumerate(text.splitlines(), 1):
+        row = row.strip()
+        if row.startswith("["):
+            table = row.strip("[] ")
+            if table == ".".join(keys):
+                line = number
+        name = row.partition("=")[0].strip().strip("\"'")
+        if ".".join(filter(None, [table, name])) == ".".join(keys):
+            return number
+    return line

@@ -1,0 +1,169 @@
+"""What a running turn tells whoever watches it, and the row its answer is kept in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from corral.chat.conversation import Message
+from corral.engine import protocol
+from corral.errors import CorralError, StoreError
+from corral.store.store import Store
+
+CHECKPOINT_SECONDS = 0.5
+"""How often a streaming answer is written to the store."""
+
+Stage = Literal["waiting", "starting", "loading", "reading", "writing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The person's message is on disk."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer has its row; text follows."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What goes on before and between words; ``total`` is 0 where the length is unknown."""
+
+    stage: Stage
+    done: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the person should know, in one sentence."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The model no longer sees anything above ``first_message``."""
+
+    exchanges: int
+    first_message: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The next piece of the answer, and its tokens so far."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer as it is stored; ``error`` says why where it failed."""
+
+    message: Message
+    error: CorralError | None = None
+
+
+Event = Sent | Started | Working | Notice | LeftOut | Words | Finished
+
+
+class Turn:
+    """One running answer: iterate over it for events, call :meth:`stop` to end it early.
+
+    It always ends with :class:`Finished`, but for a message that was refused: that raises, and the
+    text is back in the draft.
+    """
+
+    def __init__(self, conversation: int, events: AsyncIterator[Event]) -> None:
+        self.conversation = conversation
+        self.answer: Message | None = None
+        self.text = ""
+        """The answer so far."""
+        self.working: Working | None = Working("starting")
+        """What goes on; None while words arrive."""
+        self.stopping = asyncio.Event()
+        self._events = events
+
+    def stop(self) -> None:
+        """End the answer at once and keep what there is."""
+        self.stopping.set()
+
+    def tell(self, working: Working) -> Working:
+        """Remember what goes on, for a screen that comes back to this turn later."""
+        self.working = working
+        return working
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._events
+
+
+class Record:
+    """The row of one answer: checkpoints while it streams, and exactly one ending."""
+
+    def __init__(self, store: Store, turn: Turn, answer: Message) -> None:
+        self.message = answer
+        self.model: dict[str, Any] = {}
+        self.parameters: dict[str, Any] = dict(answer.parameters or {})
+        self._store = store
+        self._turn = turn
+        self._checkpoints: asyncio.Task[None] | None = None
+
+    def start_checkpoints(self) -> None:
+        self._checkpoints = asyncio.create_task(self._checkpoint())
+
+    async def _checkpoint(self) -> None:
+        written = ""
+        while True:
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+            if self._turn.text != written:
+                written = self._turn.text
+                # A full or locked disk is reported when the answer ends; the text is still here.
+                with contextlib.suppress(StoreError):
+                    await asyncio.to_thread(self._store.write_answer, self.message.id, written)
+
+    def close(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
+
+    async def finish(
+        self,
+        status: Literal["complete", "stopped", "failed"],
+        *,
+        finished: protocol.Finished | None = None,
+        error: CorralError | None = None,
+    ) -> Message:
+        self.close()
+        return await asyncio.to_thread(self.finish_now, status, finished=finished, error=error)
+
+    def finish_now(
+        self,
+        status: Literal["complete", "stopped", "failed"],
+        *,
+        finished: protocol.Finished | None = None,
+        error: CorralError | None = None,
+    ) -> Message:
+        """Write the ending without waiting for the event loop."""
+        self.close()
+        reason = finished.stop_reason if finished else "error" if error else "stopped"
+        self.message = self._store.finish_answer(
+            self.message.id,
+            text=self._turn.text,
+            status=status,
+            stop_reason=reason,
+            error=error.message if error else None,
+            model=self.model or None,
+            parameters=self.parameters or None,
+            usage=finished.usage.model_dump() if finished else None,
+            timings=finished.timings.model_dump() if finished else None,
+        )
+        return self.message
