@@ -1,0 +1,40 @@
+"""``corral`` is the chat screen, ``corral COMMAND`` the command line (``corral --help``)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Entry point of the ``corral`` command."""
+    arguments = sys.argv[1:]
+    if arguments and arguments != ["--offline"]:
+        from corral.cli import main as command_line
+
+        command_line()
+        return
+    if arguments:
+        os.environ["CORRAL_OFFLINE"] = "1"
+    sys.exit(_screen())
+
+
+def _screen() -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+        print(  # noqa: T201
+            "corral: the chat screen needs a terminal\n"
+            '  hint: use corral ask "…" in scripts and pipes',
+            file=sys.stderr,
+        )
+        return 2
+    from corral import launcher
+
+    if launcher.supported() and launcher.LIFELINE not in os.environ:
+        return launcher.run(sys.argv[1:])
+    from corral.tui.run import run
+
+    return run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""``corral ask``: one turn, streamed to stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from corral.chat.conversation import Conversation
+from corral.chatting import Finished, LeftOut, Notice, Options, Sent, Turn, Words, Working
+from corral.cli.output import INTERRUPTED, StatusLine, errors, note, print_json, report
+from corral.errors import UsageError
+from corral.parts import Parts, build
+from corral.paths import Paths
+from corral.text import clean
+
+STDIN_LIMIT = 4 * 1024 * 1024
+"""Bytes read from stdin at the most: far more than any window holds."""
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "max_tokens")
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("-m", "--model", metavar="NAME", help="family:QUANT, or the path of a .gguf file.")
+@click.option("-s", "--system", metavar="TEXT", help="System prompt.")
+@click.option("-c", "--conversation", type=int, metavar="ID", help="Go on with this one.")
+@click.option("--continue", "latest", is_flag=True, help="Go on with the latest conversation.")
+@click.option("--complete", is_flag=True, help="Continue the text, without any chat format.")
+@click.option("--format", metavar="NAME", help="Prompt format, over what is known of the model.")
+@click.option("--temperature", type=float, help="0 always takes the likeliest token.")
+@click.option("--top-p", type=float)
+@click.option("--top-k", type=int, help="0 is off.")
+@click.option("--min-p", type=float)
+@click.option("--repeat-penalty", type=float)
+@click.option("--seed", type=int)
+@click.option("--max-tokens", type=int, help="0 goes on to the end of the window.")
+@click.option("--ctx", "n_ctx", type=int, help="Context window in tokens.")
+@click.option("--no-save", is_flag=True, help="Keep nothing of this on disk.")
+@click.option("--stats", is_flag=True, help="Print tokens and speed to stderr at the end.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: deltas, then done or error.")
+@click.option("--dry-run", is_flag=True, help="Render and tokenize the prompt, generate nothing.")
+def ask(
+    prompt: str | None,
+    model: str | None,
+    system: str | None,
+    conversation: int | None,
+    latest: bool,
+    complete: bool,
+    format: str | None,
+    no_save: bool,
+    stats: bool,
+    as_json: bool,
+    dry_run: bool,
+    **parameters: float | None,
+) -> None:
+    """Ask PROMPT and stream the answer; text from stdin is appended to it."""
+    with errors(as_json=as_json, paths=Paths.from_environment):
+        text = _prompt_text(prompt)
+        parts = build(Paths.from_environment(), save=not no_save)
+        options = Options(
+            model=model,
+            system=system,
+            parameters={key: value for key, value in parameters.items() if value is not None},
+            format="completion" if complete else format,
+        )
+        if not as_json:
+            for notice in parts.notices:
+                note(f"corral: {notice}")
+        job = _Ask(parts, options, as_json=as_json, stats=stats, saved=not no_save)
+        if dry_run:
+            sys.exit(asyncio.run(job.dry_run(_existing(parts, conversation, latest), text)))
+        sys.exit(asyncio.run(job.run(_conversation(parts, conversation, latest, options), text)))
+
+
+def _prompt_text(prompt: str | None) -> str:
+    """The argument, and what stands on stdin where that is not a terminal.
+
+    Raises:
+        UsageError: nothing to ask, or stdin is not text.
+    """
+    parts = [prompt] if prompt else []
+    if not sys.stdin.isatty() and (piped := _read_stdin()):
+        parts.append(piped)
+    text = "\n\n".join(parts)
+    if not text.strip():
+        raise UsageError(
+            "The prompt is empty",
+            title="Nothing to ask",
+            hint='Try corral ask "Why is the sky blue?"',
+        )
+    return text
+
+
+def _read_stdin() -> str:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    pieces: list[str] = []
+    size = 0
+    hint = "corral ask reads plain text, for example cat notes.txt | corral ask Summarise."
+    while True:
+        data = sys.stdin.buffer.read1(64 * 1024)
+        size += len(data)
+        try:
+            pieces.append(decoder.decode(data, final=not data))
+        except UnicodeDecodeError:
+            raise UsageError(
+                "Standard input is not UTF-8 text", title="Not text", hint=hint
+            ) from None
+        if "\0" in pieces[-1]:
+            raise UsageError("Standard input holds NUL bytes", title="Not text", hint=hint)
+        if size > STDIN_LIMIT:
+            raise UsageError(
+                f"Standard input has more than {STDIN_LIMIT // 1024 // 1024} MB",
+                title="Too much text",
+                hint="No context window holds that; send a part of it.",
+            )
+        if not data:
+            return "".join(pieces)
+
+
+def _existing(parts: Parts, id: int | None, latest: bool) -> Conversation | None:
+    if id is not None:
+        return parts.store.conversation(id)
+    return parts.store.latest() if latest else None
+
+
+def _conversation(parts: Parts, id: int | None, latest: bool, options: Options) -> Conversation:
+    """The conversation to write to: the one asked for, or a new one."""
+    found = _existing(parts, id, latest)
+    if found is None:
+        return parts.store.create_conversation(
+            system=options.system or "", model=options.model and _durable(options.model)
+        )
+    if options.system is not None:
+        parts.store.update_conversation(found.id, system=options.system)
+    if options.model is not None:
+        parts.store.update_conversation(found.id, model=_durable(options.model))
+    return parts.store.conversation(found.id)
+
+
+def _durable(model: str) -> str:
+    """A model's name, or the absolute path of a file, which holds in any folder."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.suffix == ".gguf" and path.exists() else model
+
+
+class _Ask:
+    def __init__(
+        self, parts: Parts, options: Options, *, as_json: bool, stats: bool, saved: bool
+    ) -> None:
+        self._parts = parts
+        self._options = options
+        self._json = as_json
+        self._stats = stats
+        self._saved = saved
+        self._status = StatusLine()
+        self._signal = 0
+
+    async def run(self, conversation: Conversation, text: str) -> int:
+        turn = self._parts.chatting.send(conversation.id, text, self._options)
+        self._stop_on_signals(turn)
+        code = 1
+        try:
+            async for event in turn:
+                if isinstance(event, Finished):
+                    code = self._finish(event)
+                else:
+                    self._show(event)
+        finally:
+            self._status.clear()
+            await self._parts.close()
+        return 128 + self._signal if self._signal else code
+
+    async def dry_run(self, conversation: Conversation | None, text: str) -> int:
+        try:
+            prompt = await self._parts.chatting.preview(conversation, text, self._options)
+        finally:
+            await self._parts.close()
+        if self._json:
+            print_json(
+                {
+                    "type": "prompt",
+                    "format": prompt.format,
+                    "text": prompt.text,
+                    "tokens": list(prompt.tokens),
+                }
+            )
+        else:
+            sys.stdout.write(clean(prompt.text) + "\n")
+            note(f"{prompt.format} · {len(prompt.tokens)} tokens")
+        return 0
+
+    def _stop_on_signals(self, turn: Turn) -> None:
+        """The first signal stops the answer and keeps it; the second one is the system's."""
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            self._signal = number
+            loop.remove_signal_handler(number)
+            turn.stop()
+
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if number := getattr(signal, name, None):
+                try:
+                    loop.add_signal_handler(number, stop, number)
+                except (NotImplementedError, RuntimeError):
+                    return
+
+    def _show(self, event: Any) -> None:
+        if isinstance(event, Words):
+            self._status.clear()
+            if self._json:
+                print_json({"type": "delta", "text": event.text})
+            else:
+                sys.stdout.write(clean(event.text))
+                sys.stdout.flush()
+        elif isinstance(event, Working):
+            share = f" {100 * event.done / event.total:.0f} %" if event.total else ""
+            self._status.show(
+                {"loading": "Loading the model", "reading": "Reading"}.get(event.stage, "Waiting")
+                + share
+            )
+        elif isinstance(event, Notice):
+            note(f"corral: {event.title}: {event.text}")
+        elif isinstance(event, LeftOut):
+            note(
+                f"corral: the model no longer sees the oldest {event.exchanges} exchanges of this "
+                "conversation"
+            )
+        elif isinstance(event, Sent):
+            self._status.show("Starting the engine")
+
+    def _finish(self, finished: Finished) -> int:
+        message = finished.message
+        self._status.clear()
+        if not self._json and message.text:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        if finished.error is not None:
+            return report(finished.error, as_json=self._json)
+        if self._json:
+            print_json(
+                {
+                    "type": "done",
+                    "conversation": message.conversation if self._saved else None,
+                    "message": message.id if self._saved else None,
+                    "text": message.text,
+                    "stop_reason": message.stop_reason,
+                    "model": message.model or {},
+                    "usage": message.usage or {},
+                    "timings": message.timings or {},
+                }
+            )
+        if self._stats and message.usage and message.timings:
+            usage, timings = message.usage, message.timings
+            note(
+                f"{usage['completion_tokens']} tokens · {timings['tokens_per_second']:.1f} tok/s · "
+                f"first token {timings['first_token_ms'] / 1000:.2f} s · "
+                f"{usage['reused_tokens']} of {usage['prompt_tokens']} prompt tokens reused"
+            )
+        return INTERRUPTED if message.stop_reason == "stopped" and self._signal == 2 else 0

@@ -1,0 +1,184 @@
+"""``corral history``: the conversations on disk."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from corral.chat.conversation import Conversation, Message
+from corral.cli.output import errors, note, print_json, say, table
+from corral.parts import build
+from corral.paths import Paths
+from corral.text import clean_line, shorten
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+@click.group()
+def history() -> None:
+    """Conversations: list, show, search, rename, delete."""
+
+
+@history.command("list")
+@click.option("--archived", is_flag=True, help="The archived ones.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@_JSON
+def list_conversations(archived: bool, limit: int | None, as_json: bool) -> None:
+    """List conversations: pinned first, then the latest."""
+    with errors(as_json=as_json, paths=Paths.from_environment):
+        parts = build(Paths.from_environment())
+        found = parts.store.conversations(archived=archived, limit=limit)
+        parts.store.close()
+        if as_json:
+            print_json([_record(conversation) for conversation in found])
+        elif found:
+            table(
+                [
+                    [
+                        str(conversation.id),
+                        "★" if conversation.pinned else "",
+                        _date(conversation.updated),
+                        str(conversation.messages),
+                        shorten(conversation.title, 60),
+                    ]
+                    for conversation in found
+                ],
+                ["Id", "", "Last used", "Messages", "Title"],
+            )
+        else:
+            note("There are no conversations yet.")
+
+
+@history.command()
+@click.argument("id", type=int)
+@_JSON
+def show(id: int, as_json: bool) -> None:
+    """Show one conversation; --json gives its whole tree."""
+    with errors(as_json=as_json, paths=Paths.from_environment):
+        parts = build(Paths.from_environment())
+        conversation = parts.store.conversation(id)
+        messages = parts.store.messages(id)
+        parts.store.close()
+        if as_json:
+            print_json(
+                {
+                    "id": conversation.id,
+                    "title": conversation.title,
+                    "system": conversation.system,
+                    "active": conversation.active,
+                    "messages": [_message(message) for message in messages],
+                }
+            )
+            return
+        from corral.chat.conversation import active_path
+
+        say(f"# {clean_line(conversation.title)}")
+        for message in active_path(messages, conversation.active):
+            model = (message.model or {}).get("title") or (message.model or {}).get("name")
+            who = "You" if message.role == "user" else str(model or "Answer")
+            state = "" if message.status == "complete" else f" ({message.status})"
+            say(f"\n## {clean_line(who)}{state}\n\n{message.text}")
+
+
+@history.command()
+@click.argument("query")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@_JSON
+def search(query: str, limit: int, as_json: bool) -> None:
+    """Search titles and messages; the last word may be unfinished."""
+    with errors(as_json=as_json, paths=Paths.from_environment):
+        parts = build(Paths.from_environment())
+        hits = parts.store.search(query, limit)
+        parts.store.close()
+        if as_json:
+            print_json(
+                [
+                    {
+                        **_record(hit.conversation),
+                        "message": hit.message,
+                        "snippet": _plain(hit.snippet),
+                    }
+                    for hit in hits
+                ]
+            )
+            return
+        for hit in hits:
+            say(f"{hit.conversation.id:>6}  {shorten(hit.conversation.title, 60)}")
+            say(f"        {shorten(_plain(hit.snippet), 90)}")
+        if not hits:
+            note("Nothing was found.")
+
+
+@history.command()
+@click.argument("id", type=int)
+@click.argument("title")
+@_JSON
+def rename(id: int, title: str, as_json: bool) -> None:
+    """Give a conversation another title."""
+    with errors(as_json=as_json, paths=Paths.from_environment):
+        parts = build(Paths.from_environment())
+        conversation = parts.store.update_conversation(id, title=title.strip())
+        parts.store.close()
+        if as_json:
+            print_json(_record(conversation))
+        else:
+            say(f"{id} is called {clean_line(conversation.title)}")
+
+
+@history.command()
+@click.argument("ids", type=int, nargs=-1, required=True, metavar="ID...")
+@_JSON
+def delete(ids: tuple[int, ...], as_json: bool) -> None:
+    """Delete conversations for good: no byte of their text stays in the database."""
+    with errors(as_json=as_json, paths=Paths.from_environment):
+        parts = build(Paths.from_environment())
+        found = [parts.store.conversation(id) for id in ids]
+        for conversation in found:
+            parts.store.delete(conversation.id)
+        parts.store.close()
+        if as_json:
+            print_json([_record(conversation) for conversation in found])
+        for conversation in found:
+            note(f"Deleted {conversation.id}: {clean_line(conversation.title)}")
+
+
+def _record(conversation: Conversation) -> dict[str, Any]:
+    """The contract's object for a conversation."""
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "created": conversation.created,
+        "updated": conversation.updated,
+        "messages": conversation.messages,
+        "model": conversation.model,
+        "pinned": conversation.pinned,
+        "archived": conversation.archived,
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "parent": message.parent,
+        "role": message.role,
+        "text": message.text,
+        "status": message.status,
+        "created": message.created,
+        "stop_reason": message.stop_reason,
+        "error": message.error,
+        "model": message.model,
+        "parameters": message.parameters,
+        "usage": message.usage,
+        "timings": message.timings,
+    }
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _plain(snippet: str) -> str:
+    """A snippet without the marks around what was found."""
+    return snippet.replace("\ue000", "").replace("\ue001", "")
