@@ -17,7 +17,8 @@ from corral.chat.conversation import Conversation, Message, active_path
 from corral.engine import protocol
 from corral.engine.protocol import LoadSpec, Sampling
 from corral.errors import CorralError, DoesNotFit, EngineError, UsageError
-from corral.models.library import Library, LocalModel
+from corral.models.library import Library
+from corral.models.local import LocalModel
 from corral.planning import Options, Planner, Prompt, Tokenizer, build_prompt, provenance
 from corral.settings import Settings
 from corral.store.store import Store
@@ -64,6 +65,7 @@ class ChatEngine(Tokenizer, Protocol):
         strip_leading_space: bool = True,
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]: ...
     def stop(self) -> None: ...
+    async def spare_bytes(self) -> int: ...
 
 
 class Chatting:
@@ -199,7 +201,13 @@ class Chatting:
     ) -> AsyncIterator[Event]:
         """Load, render, generate: everything a failure of which becomes one failed answer."""
         conversation = await asyncio.to_thread(self.store.conversation, question.conversation)
-        plan = await asyncio.to_thread(self.planner.plan, conversation, options, loaded=self.spec)
+        plan = await asyncio.to_thread(
+            self.planner.plan,
+            conversation,
+            options,
+            loaded=self.spec,
+            spare=await self.engine.spare_bytes(),
+        )
         async for event in self._until_stopped(turn, self.engine.load(plan.spec)):
             if isinstance(event, protocol.Loaded):
                 self.loaded, self.model, self.spec = event, plan.model, plan.spec
@@ -299,7 +307,7 @@ class Chatting:
         self, conversation: Conversation | None, text: str, options: Options
     ) -> Prompt:
         """The prompt that sending ``text`` would give, without weights and without saving."""
-        plan = await asyncio.to_thread(self.planner.plan, conversation, options, loaded=self.spec)
+        plan = await asyncio.to_thread(self.planner.plan, conversation, options)
         path: list[Message] = []
         if conversation is not None:
             path = active_path(self.store.messages(conversation.id), conversation.active)

@@ -16,7 +16,8 @@ from corral.engine import protocol
 from corral.engine.protocol import LoadSpec, Sampling, Segment
 from corral.errors import DoesNotFit, UsageError
 from corral.models import fit
-from corral.models.library import Library, LocalModel
+from corral.models.library import Library
+from corral.models.local import LocalModel
 from corral.settings import Settings
 
 T = TypeVar("T", bound=BaseModel)
@@ -70,11 +71,14 @@ class Planner:
         options: Options,
         *,
         loaded: LoadSpec | None = None,
+        spare: int | None = None,
     ) -> Plan:
         """The plan for one answer. Reads the file's header; takes no longer than that.
 
         Args:
             loaded: how the model in memory was loaded; the same again needs no check.
+            spare: bytes the engine adds to the free memory: on graphics cards, and what the
+                model in memory gives back. None plans without weights, so that all memory fits.
 
         Raises:
             NotFound, Refused: no such model, or not a usable file.
@@ -85,6 +89,8 @@ class Planner:
             options.model or (conversation.model if conversation else None) or self._settings.model
         )
         assert model.path is not None  # resolve gives only what is on this machine
+        if model.source == "starter":
+            model = self._library.ensure_sha256(model)
         parameters = {
             **model.sampling,
             **self._settings.sampling,
@@ -99,8 +105,8 @@ class Planner:
         }
         spec = _checked(LoadSpec, load)
         spec = spec.model_copy(update={"n_ctx": fit.context_for(header, spec.n_ctx)})
-        if spec != loaded:
-            fit.check(header, spec, fit.available_memory())
+        if spare is not None and spec != loaded:
+            fit.check(header, spec, fit.available_memory() + spare, name=model.name)
         conversation_system = conversation.system if conversation else ""
         system = conversation_system if options.system is None else options.system
         return Plan(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 
 import pytest
 
-from corral.engine.threads import ThreadGovernor, usable_cores
+from corral.engine.threads import NeighbourMeter, ThreadGovernor, usable_cores
 
 
 def run(
@@ -60,6 +63,26 @@ def test_a_collapse_is_left_after_one_step() -> None:
 
     _, used = run(ThreadGovernor(2), machine, 60)
     assert used.count(2) < 12
+
+
+def test_an_unsuspicious_start_wastes_no_step() -> None:
+    _, used = run(ThreadGovernor(2, suspicious=False), idle, 5)
+    assert set(used) == {2}
+    _, used = run(
+        ThreadGovernor(2, suspicious=False), lambda t, now: (idle if now < 1 else busy)(t, now), 10
+    )
+    assert used[-1] == 1
+
+
+def test_a_neighbour_is_measured() -> None:
+    spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        meter = NeighbourMeter()
+        time.sleep(0.5)
+        assert meter.cores() > 0.25
+    finally:
+        spinner.kill()
+        spinner.wait()
 
 
 def test_many_cores_with_one_neighbour() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import os
 import signal
 import sys
 from pathlib import Path
@@ -72,6 +73,8 @@ def ask(
         if not as_json:
             for notice in parts.notices:
                 note(f"corral: {notice}")
+        # What is wrong with the request itself is told before anything is written.
+        parts.chatting.planner.plan(_existing(parts, conversation, latest), options)
         job = _Ask(parts, options, as_json=as_json, stats=stats, saved=not no_save)
         if dry_run:
             sys.exit(asyncio.run(job.dry_run(_existing(parts, conversation, latest), text)))
@@ -103,7 +106,7 @@ def _read_stdin() -> str:
     size = 0
     hint = "corral ask reads plain text, for example cat notes.txt | corral ask Summarise."
     while True:
-        data = sys.stdin.buffer.read1(64 * 1024)
+        data = os.read(0, 64 * 1024)
         size += len(data)
         try:
             pieces.append(decoder.decode(data, final=not data))

@@ -10,7 +10,7 @@ import click
 
 from corral.cli.output import StatusLine, errors, note, print_json, say, table
 from corral.errors import CorralError
-from corral.models.library import LocalModel
+from corral.models.local import LocalModel
 from corral.parts import absolute, build
 from corral.paths import Paths
 from corral.units import gigabytes

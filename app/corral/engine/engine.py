@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -54,6 +55,25 @@ class Engine:
     def pid(self) -> int | None:
         """Process id of the living worker."""
         return self._worker.pid if self._worker is not None and self._worker.alive else None
+
+    async def spare_bytes(self) -> int:
+        """Bytes a model may use besides the free memory of the machine.
+
+        That is what the present worker gives back when it ends, and the memory of graphics cards
+        of their own (Apple's share the machine's).
+        """
+        import psutil
+
+        worker = await self._living_worker()
+        spare = 0
+        if (await asyncio.shield(worker.ready)).gpu_offload and sys.platform != "darwin":
+            cards = [device for device in await self.devices() if device.kind == "gpu"]
+            spare = sum(card.memory_free for card in cards)
+        try:
+            memory = psutil.Process(worker.pid).memory_info()
+        except psutil.Error:
+            return spare
+        return spare + max(0, int(memory.rss) - int(getattr(memory, "shared", 0)))
 
     async def ready(self) -> protocol.Ready:
         """Start a worker if there is none, and wait until its native library is loaded.

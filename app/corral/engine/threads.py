@@ -9,6 +9,7 @@ step and answers with the number for the next one; it knows no clock and no nati
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from statistics import median
 
@@ -58,15 +59,38 @@ def _cgroup_quota() -> float | None:
         return None
 
 
+class NeighbourMeter:
+    """How many cores other processes keep busy, since it was made."""
+
+    def __init__(self) -> None:
+        self._start = self._read()
+
+    def cores(self) -> float:
+        """Cores' worth of computing that was not ours; 0.0 before anything could be measured."""
+        others, now = self._read()
+        elapsed = now - self._start[1]
+        return max(0.0, (others - self._start[0]) / elapsed) if elapsed > 0.02 else 0.0
+
+    @staticmethod
+    def _read() -> tuple[float, float]:
+        import psutil
+
+        times = psutil.cpu_times()
+        busy = times.user + times.system + getattr(times, "nice", 0.0)
+        own = psutil.Process().cpu_times()
+        return busy - own.user - own.system, time.monotonic()
+
+
 class ThreadGovernor:
     """Finds the number of threads that is fastest now.
 
     Args:
         most: the number an idle machine should use.
         fixed: never change; the person chose the number.
+        suspicious: look around at once, because there are neighbours already.
     """
 
-    def __init__(self, most: int, *, fixed: bool = False) -> None:
+    def __init__(self, most: int, *, fixed: bool = False, suspicious: bool = True) -> None:
         self.threads = most
         self._most = most
         self._fixed = fixed or most == 1
@@ -74,7 +98,7 @@ class ThreadGovernor:
         """Seconds per unit of work that are usual for the number in use."""
         self._trial: dict[int, float] = {}
         """While looking around: what each number tried so far costs."""
-        self._untried: list[int] = [] if self._fixed else self._neighbours(most)
+        self._untried = self._neighbours(most) if suspicious and not self._fixed else []
         self._home = most
         """The number in use before looking around."""
         self._steps: list[float] = []

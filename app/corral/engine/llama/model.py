@@ -16,7 +16,7 @@ import llama_cpp.llama_cpp as L
 from corral.engine.llama.library import NativeLog
 from corral.engine.llama.vocab import Vocab
 from corral.engine.protocol import Loaded, LoadSpec
-from corral.engine.threads import ThreadGovernor, usable_cores
+from corral.engine.threads import NeighbourMeter, ThreadGovernor, usable_cores
 
 LOAD_MODES = {"auto": -1, "read": 0, "mmap": 1, "mlock": 2, "mmap+mlock": 3, "direct_io": 4}
 SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
@@ -101,15 +101,21 @@ class LlamaModel:
         self._batch: Any = None
         log.errors.clear()
         log.offloaded = None
+        meter = NeighbourMeter()
         self._model = self._load_model(progress)
+        suspicious = meter.cores() > 0.25
         self.vocab = Vocab(L.llama_model_get_vocab(self._model))
         self.tokens: list[int] = []
         """What the KV cache holds, in order."""
         cores = usable_cores()
-        self.generation_threads = ThreadGovernor(spec.threads or cores, fixed=bool(spec.threads))
+        self.generation_threads = ThreadGovernor(
+            spec.threads or cores, fixed=bool(spec.threads), suspicious=suspicious
+        )
         prompt_threads = spec.threads_batch or spec.threads or cores
         self.prompt_threads = ThreadGovernor(
-            prompt_threads, fixed=bool(spec.threads_batch or spec.threads)
+            prompt_threads,
+            fixed=bool(spec.threads_batch or spec.threads),
+            suspicious=suspicious,
         )
         self.n_ctx = 0
         if not spec.vocab_only:

@@ -1,0 +1,97 @@
+"""``corral doctor``: what this machine has, what the engine is, and what would fit."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+import psutil
+
+from corral import __version__
+from corral.cli.output import errors, print_json, say
+from corral.errors import EngineError
+from corral.models import fit, recommend
+from corral.parts import Parts, build
+from corral.paths import Paths
+from corral.text import clean_line
+from corral.units import gigabytes
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def doctor(as_json: bool) -> None:
+    """Hardware, engine build, devices, folders, disk, and what would be recommended."""
+    with errors(as_json=as_json, paths=Paths.from_environment):
+        parts = build(Paths.from_environment())
+        report = asyncio.run(_report(parts))
+        if as_json:
+            print_json(report)
+        else:
+            _print(report)
+        sys.exit(EngineError.exit_code if report["engine"]["error"] else 0)
+
+
+async def _report(parts: Parts) -> dict[str, Any]:
+    engine: dict[str, Any] = {"version": None, "build": None, "devices": [], "error": None}
+    try:
+        ready = await parts.engine.ready()
+        devices = await parts.engine.devices()
+        engine |= {
+            "version": ready.binding,
+            "build": ready.system_info,
+            "gpu_offload": ready.gpu_offload,
+            "devices": [device.model_dump() for device in devices],
+        }
+    except EngineError as error:
+        engine["error"] = error.message
+    available = fit.available_memory()
+    disk = shutil.disk_usage(parts.paths.data)
+    recommended = recommend.recommend(parts.library.catalog, available)
+    report = {
+        "corral": __version__,
+        "python": platform.python_version(),
+        "engine": engine,
+        "memory": {"total": psutil.virtual_memory().total, "available": available},
+        "processor": {
+            "name": platform.processor() or platform.machine(),
+            "cores": psutil.cpu_count(logical=False),
+            "threads": psutil.cpu_count(),
+        },
+        "disk": {"total": disk.total, "free": disk.free},
+        "paths": {
+            **{key: str(value) for key, value in asdict(parts.paths).items()},
+            "settings": str(parts.paths.settings_file),
+            "database": str(parts.paths.database),
+            "engine_log": str(parts.paths.engine_log),
+        },
+        "recommended": recommended,
+        "notices": parts.notices,
+    }
+    await parts.close()
+    return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    engine, memory, disk = report["engine"], report["memory"], report["disk"]
+    say(f"corral {report['corral']}, Python {report['python']}")
+    if engine["error"]:
+        say(f"Engine      {clean_line(engine['error'])}")
+    else:
+        say(f"Engine      llama-cpp-python {engine['version']}")
+        say(f"            {clean_line(engine['build'])}")
+    for device in engine["devices"]:
+        size = gigabytes(device["memory_total"])
+        say(f"Device      {device['name']} · {clean_line(device['description'])} · {size}")
+    say(f"Memory      {gigabytes(memory['available'])} of {gigabytes(memory['total'])} free")
+    say(f"Disk        {gigabytes(disk['free'])} of {gigabytes(disk['total'])} free")
+    for name, path in report["paths"].items():
+        say(f"{name:11} {path}")
+    if report["recommended"]:
+        say(f"Best here   {report['recommended']['name']}: {report['recommended']['reason']}")
+    for notice in report["notices"]:
+        say(f"Notice      {notice}")

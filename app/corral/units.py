@@ -1,0 +1,28 @@
+"""Numbers as people read them: bytes, thousands and durations, the same everywhere."""
+
+from __future__ import annotations
+
+NARROW_SPACE = "\u202f"
+"""Narrow and no-break: a number is never split over two lines."""
+
+
+def gigabytes(count: float, digits: int = 1) -> str:
+    """Bytes in decimal gigabytes, as disks and downloads are sold: ``4.1 GB``."""
+    return f"{count / 1e9:.{digits}f} GB"
+
+
+def thousands(number: float) -> str:
+    """A whole number with a narrow space between groups of three digits: ``4 096``."""
+    return f"{round(number):,}".replace(",", NARROW_SPACE)
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s`` below ten seconds, ``43 s`` below a minute, then ``5:20`` and ``1:02:33``."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
