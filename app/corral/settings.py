@@ -66,7 +66,9 @@ def load(path: Path) -> tuple[Settings, list[str]]:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        return Settings(), [f"{path.name} is not valid TOML: {error}; defaults are used"]
+        end = f"at line {len(text.splitlines())}, the end of the file"
+        reason = str(error).replace("at end of document", end)
+        return Settings(), [f"{path.name} is not valid TOML: {reason}; defaults are used"]
     problems: list[str] = []
     while True:
         try:

@@ -11,10 +11,11 @@ import importlib.util
 import os
 import stat
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from corral.errors import CorralError, Refused
-from corral.models.gguf import open_model
+from corral.models.gguf import open_model, unreadable
 from corral.text import shorten
 
 BLOCK = 1024 * 1024
@@ -85,7 +86,8 @@ def sha256_of(
     block = memoryview(bytearray(BLOCK))
     done = 0
     with open_model(path) as (file, before):
-        while count := file.readinto(block):
+        # A file that is still being written could be read for ever.
+        while done <= before.st_size and (count := _read(file, block, path)):
             digest.update(block[:count])
             done += count
             if progress:
@@ -96,3 +98,10 @@ def sha256_of(
     if mark(before) != mark(after):
         raise changed_meanwhile(path)
     return digest.hexdigest(), after
+
+
+def _read(file: FileIO, block: memoryview, path: Path) -> int:
+    try:
+        return file.readinto(block) or 0
+    except OSError as error:
+        raise unreadable(path, error) from None

@@ -91,7 +91,10 @@ def _read_file(path: Path) -> tuple[Contents, Inspection, int]:
         if status.st_size < SMALLEST:
             raise Unusable(f"it is only {status.st_size} bytes long")
         inspection = Inspection()
-        contents = read_contents(Reader(file, status.st_size), inspection)
+        try:
+            contents = read_contents(Reader(file, status.st_size), inspection)
+        except OSError as error:
+            raise unreadable(path, error) from None
         return contents, inspection, status.st_size
 
 
@@ -163,15 +166,12 @@ def open_model(path: Path) -> Iterator[tuple[io.FileIO, os.stat_result]]:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise NotFound(f"There is no file “{shorten(str(path), 200)}”") from None
     except (OSError, RuntimeError) as error:
-        raise _unreadable(name, error) from None
+        raise unreadable(path, error) from None
     with file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _not_a_file(name)
-        try:
-            yield file, status
-        except OSError as error:
-            raise _unreadable(name, error) from None
+        yield file, status
 
 
 def _not_a_file(name: str) -> Refused:
@@ -180,10 +180,12 @@ def _not_a_file(name: str) -> Refused:
     )
 
 
-def _unreadable(name: str, error: OSError | RuntimeError) -> Refused:
+def unreadable(path: Path, error: OSError | RuntimeError) -> Refused:
+    """What to say when the system refuses to open or read a file."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else "it leads to itself"
     return Refused(
-        f"“{name}” cannot be read: {why}", hint="Look at the permissions of the file and its folder"
+        f"“{shorten(path.name, 80)}” cannot be read: {why}",
+        hint="Look at the permissions of the file and its folder",
     )
 
 

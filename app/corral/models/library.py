@@ -228,12 +228,7 @@ class Library:
         starter = self.starter()
         if starter and starter.path == str(path):
             raise UsageError(f"“{shorten(path.name, 80)}” is here already, as {starter.name}")
-        if header.split_count > 1:
-            raise Refused(
-                f"“{shorten(path.name, 80)}” is the first of {header.split_count} parts",
-                title="Cannot be imported",
-                hint="Join the parts with llama-gguf-split --merge, or use it by its path",
-            )
+        _check_whole(header)
         _check_format(format, header)
         row = self._store.model_file(str(path))
         taken = self._taken_names(path)
@@ -359,6 +354,15 @@ def _path_of(model: LocalModel) -> Path:
         names.ready(model)
     assert model.path is not None  # else it is not here, and that was said
     return Path(model.path)
+
+
+def _check_whole(header: Header) -> None:
+    if header.split_count > 1:
+        raise Refused(
+            f"“{shorten(header.path.name, 80)}” is the first of {header.split_count} parts",
+            title="Cannot be imported",
+            hint="Join the parts with llama-gguf-split --merge, or use it by its path",
+        )
 
 
 def _check_format(format: str | None, header: Header) -> None:

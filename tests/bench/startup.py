@@ -1,0 +1,78 @@
+"""Time to the first frame, against an empty Textual application in the same run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from statistics import median
+from typing import Any
+
+ROUNDS = 7
+EMPTY = """
+from textual.app import App
+from textual.widgets import Static
+class Empty(App):
+    def compose(self):
+        yield Static("Ask anything")
+Empty().run()
+"""
+COMMANDS = {
+    "empty Textual app": [sys.executable, "-c", EMPTY],
+    "corral, screen process alone": [sys.executable, "-P", "-m", "corral"],
+    "corral with its launcher": [sys.executable, "-P", "-m", "corral"],
+}
+
+
+def run() -> dict[str, Any]:
+    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    with tempfile.TemporaryDirectory(prefix="corral-bench-") as home:
+        for _ in range(ROUNDS + 1):
+            for name, command in COMMANDS.items():
+                times[name].append(_first_frame(command, home, alone="alone" in name))
+    medians = {name: median(values[1:]) for name, values in times.items()}
+    empty = medians["empty Textual app"]
+    rows = [
+        {
+            "program": name,
+            "first frame s": round(value, 3),
+            "of the empty app": round(value / empty, 2),
+        }
+        for name, value in medians.items()
+    ]
+    return {"rows": rows}
+
+
+def _first_frame(command: list[str], home: str, *, alone: bool) -> float:
+    """Seconds from start until the terminal got the words of the first frame."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
+    watch, hold = os.pipe()
+    environment = {**os.environ, "TERM": "xterm-256color", "CORRAL_HOME": home}
+    environment.pop("CORRAL_LIFELINE", None)
+    if alone:
+        environment["CORRAL_LIFELINE"] = str(watch)
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, pass_fds=(watch,)
+    )
+    output = b""
+    while b"Ask anything" not in output:
+        if not select.select([ours], [], [], 20)[0]:
+            raise TimeoutError(output[-500:])
+        output += os.read(ours, 65536)
+    seconds = time.perf_counter() - started
+    process.terminate()
+    while process.poll() is None:
+        if select.select([ours], [], [], 0.05)[0]:
+            os.read(ours, 65536)
+    for descriptor in (ours, theirs, watch, hold):
+        os.close(descriptor)
+    return seconds

@@ -1,0 +1,166 @@
+"""The terminal after every kind of end, seen from the other side of a pseudo-terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ALTERNATE_SCREEN = b"\x1b[?1049"
+LEFT_BEHIND = [b"\x1b[?1049", b"\x1b[?1003", b"\x1b[?1006", b"\x1b[?2004"]
+"""Alternate screen, mouse, bracketed paste: each must end switched off."""
+
+
+class Terminal:
+    """The chat screen in a pseudo-terminal of 100 × 30."""
+
+    def __init__(self, *, settings: str = "") -> None:
+        self.output = b""
+        self.ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        self.before = termios.tcgetattr(theirs)
+        self._theirs = theirs
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "corral"],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+
+    def wait_for(self, text: bytes, seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in self.output:
+            assert time.monotonic() < deadline, self.output[-2000:]
+            self.read(0.1)
+
+    def read(self, seconds: float) -> None:
+        if select.select([self.ours], [], [], seconds)[0]:
+            try:
+                self.output += os.read(self.ours, 65536)
+            except OSError:
+                time.sleep(seconds)
+
+    def type(self, text: bytes) -> None:
+        os.write(self.ours, text)
+
+    def wait_for_end(self, seconds: float = 15) -> int:
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "it did not end"
+            self.read(0.05)
+        while select.select([self.ours], [], [], 0.1)[0]:
+            size = len(self.output)
+            self.read(0.1)
+            if len(self.output) == size:
+                break
+        return int(self.process.returncode)
+
+    @property
+    def screen(self) -> psutil.Process:
+        """The process that draws: the launcher's child."""
+        return psutil.Process(self.process.pid).children()[0]
+
+    def assert_restored(self) -> None:
+        assert termios.tcgetattr(self._theirs) == self.before, "raw mode was left on"
+        for sequence in LEFT_BEHIND:
+            last = self.output.rfind(sequence)
+            assert last >= 0, f"{sequence!r} was never used"
+            end = self.output[last + len(sequence) : last + len(sequence) + 1]
+            assert end == b"l", f"{sequence!r} was left on"
+
+    def close(self) -> None:
+        for process in [*psutil.Process(self.process.pid).children(recursive=True)]:
+            process.kill()
+        self.process.kill()
+        self.process.wait()
+
+    def free(self) -> None:
+        if self.process.poll() is None:
+            self.close()
+        os.close(self.ours)
+        os.close(self._theirs)
+
+
+@pytest.fixture
+def terminal(private_home: Path) -> Iterator[Terminal]:
+    terminal = Terminal()
+    terminal.wait_for(b"Ask anything")
+    yield terminal
+    terminal.free()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
+def test_a_signal_to_the_program_ends_it_in_order(terminal: Terminal, name: str) -> None:
+    number = getattr(signal, name)
+    terminal.process.send_signal(number)
+    assert terminal.wait_for_end() == 128 + number
+    terminal.assert_restored()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_whatever_ends_the_screen_the_terminal_is_restored(terminal: Terminal, name: str) -> None:
+    number = getattr(signal, name)
+    terminal.screen.send_signal(number)
+    assert terminal.wait_for_end() == 128 + number
+    terminal.assert_restored()
+    if name != "SIGTERM":
+        assert name.encode() in terminal.output[-400:]
+
+
+def test_nothing_outlives_the_launcher(terminal: Terminal) -> None:
+    screen = terminal.screen
+    terminal.process.kill()
+    terminal.process.wait()
+    deadline = time.monotonic() + 5
+    while screen.is_running() and screen.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the screen's process is still there"
+        terminal.read(0.05)
+    terminal.assert_restored()
+
+
+def test_quit_ends_with_zero_and_a_clean_terminal(terminal: Terminal) -> None:
+    terminal.type(b"\x11")
+    assert terminal.wait_for_end() == 0
+    terminal.assert_restored()
+
+
+def test_the_draft_survives_a_kill(terminal: Terminal, private_home: Path) -> None:
+    terminal.type(b"half a thought")
+    terminal.wait_for(b"thought")
+    time.sleep(1.5)
+    terminal.screen.kill()
+    terminal.wait_for_end()
+    again = Terminal()
+    try:
+        again.wait_for(b"half a thought")
+        again.type(b"\x11")
+        assert again.wait_for_end() == 0
+    finally:
+        again.free()
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {}], ids=["dumb", "no terminal"])
+def test_without_a_terminal_one_line_says_so(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "corral"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, **environment},
+        timeout=20,
+    )
+    assert done.returncode == 2
+    assert b"needs a terminal" in done.stderr and b"Traceback" not in done.stderr

@@ -1,0 +1,54 @@
+"""What is installed is what was tested: the built wheel carries a catalogue that loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from corral.models.catalog import Catalog, find_catalogue
+
+ROOT = Path(__file__).parents[2]
+
+LOAD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import corral
+from corral.models.catalog import Catalog, find_catalogue
+assert corral.__file__.startswith(sys.argv[1]), corral.__file__
+print(find_catalogue())
+print(len(Catalog.load(find_catalogue()).families))
+"""
+
+
+def test_the_wheel_carries_the_catalogue(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "-o",
+            str(tmp_path),
+            str(ROOT),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("corral/models.toml") == find_catalogue().read_bytes()
+        archive.extractall(tmp_path / "site")
+    found = subprocess.run(
+        [sys.executable, "-c", LOAD, str(tmp_path / "site")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    ).stdout.split()
+    assert found[0] == str(tmp_path / "site" / "corral" / "models.toml")
+    assert int(found[1]) == len(Catalog.load(find_catalogue()).families)
