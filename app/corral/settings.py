@@ -19,7 +19,7 @@ from corral.engine.protocol import KvType
 class EngineSettings(BaseModel):
     """``[engine]``: how models are loaded where a conversation does not say otherwise."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     n_ctx: int = Field(0, ge=0, le=1 << 20)
     """Context window in tokens; 0 is the model's own, at most 4096."""
@@ -41,7 +41,7 @@ class EngineSettings(BaseModel):
 class Settings(BaseModel):
     """The whole file. Every field has a default; an empty file is a good file."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     theme: str = "altiplano"
     """altiplano (dark), puna (light), terminal (its own colours), or one of Textual's."""

@@ -21,7 +21,7 @@ from textual.app import App
 from textual.widgets import Static
 class Empty(App):
     def compose(self):
-        yield Static("Ask anything")
+        yield Static("palette")
 Empty().run()
 """
 COMMANDS = {
@@ -51,7 +51,10 @@ def run() -> dict[str, Any]:
 
 
 def _first_frame(command: list[str], home: str, *, alone: bool) -> float:
-    """Seconds from start until the terminal got the words of the first frame."""
+    """Seconds from start until the terminal got the last line of the first frame.
+
+    A word is looked for that no cursor or highlight splits: the last one of the footer.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
     watch, hold = os.pipe()
@@ -64,7 +67,7 @@ def _first_frame(command: list[str], home: str, *, alone: bool) -> float:
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, pass_fds=(watch,)
     )
     output = b""
-    while b"Ask anything" not in output:
+    while b"palette" not in output:
         if not select.select([ours], [], [], 20)[0]:
             raise TimeoutError(output[-500:])
         output += os.read(ours, 65536)

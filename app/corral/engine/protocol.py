@@ -7,6 +7,7 @@ ends it: ``loaded``, ``tokens``, ``segments``, ``finished``, ``devices`` or ``er
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -19,7 +20,8 @@ StopReason = Literal["end", "length", "stopped", "error"]
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Validators are built when first used: not before the first frame.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 # --- what both sides talk about -----------------------------------------------------------------
@@ -330,18 +332,24 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 
-_COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+@cache
+def _commands() -> TypeAdapter[Command]:
+    return TypeAdapter(Command)
+
+
+@cache
+def _events() -> TypeAdapter[Event]:
+    return TypeAdapter(Event)
 
 
 def parse_command(line: bytes) -> Command:
     """Raises ``pydantic.ValidationError`` for anything that is not exactly one command."""
-    return _COMMANDS.validate_json(line)
+    return _commands().validate_json(line)
 
 
 def parse_event(line: bytes) -> Event:
     """Raises ``pydantic.ValidationError`` for anything that is not exactly one event."""
-    return _EVENTS.validate_json(line)
+    return _events().validate_json(line)
 
 
 def encode(message: Model) -> bytes:

@@ -16,8 +16,11 @@ from statistics import median
 PROBE_STEPS = 3
 """Steps measured before a number of threads is judged."""
 
-SLOWER = 1.25
+SLOWER = 1.3
 """A step this much slower than the best known one makes the governor look around."""
+
+SETTLE_SECONDS = 0.3
+"""Computing time a choice gets before it is doubted."""
 
 RETRY_SECONDS = 2.0
 """Computing time spent on fewer threads before more are tried again; doubles while that fails."""
@@ -126,9 +129,16 @@ class ThreadGovernor:
             return
         slower = now > SLOWER * self._yardstick
         # An answer slows down as its context grows, so the yardstick may rise, but slowly: what
-        # comes at once is a neighbour.
-        self._yardstick = min(now, 1.01 * self._yardstick)
-        if slower or (self.threads < self._most and self._since_choice > self._patience):
+        # comes at once is a neighbour. A single lucky step must not lower it either.
+        if now > self._yardstick:
+            self._yardstick = min(now, 1.01 * self._yardstick)
+        else:
+            self._yardstick += 0.1 * (now - self._yardstick)
+        # Fewer threads are tried as soon as it gets slower, more only now and then: beside a busy
+        # neighbour one step with too many costs as much as several with the right number.
+        fewer = slower and self.threads > 1 and self._since_choice > SETTLE_SECONDS
+        more = self.threads < self._most and self._since_choice > self._patience
+        if fewer or more:
             self._home = self.threads
             self._trial = {self.threads: now}
             self._untried = self._neighbours(self.threads)
