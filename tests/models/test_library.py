@@ -303,7 +303,7 @@ def test_a_header_is_read_once(
 ) -> None:
     model = library.import_file(tiny)
     assert library.header(model).n_layer == 2
-    monkeypatch.setattr("corral.models.library.read_header", lambda path: 1 / 0)
+    monkeypatch.setattr("corral.models.library.read_header", lambda path, **how: 1 / 0)
     assert library.header(model) is library.header(model)
     os.utime(tiny, (1, 1))
     with pytest.raises(ZeroDivisionError):

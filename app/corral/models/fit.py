@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from corral.engine.protocol import LoadSpec
-from corral.errors import DoesNotFit, UsageError
+from corral.errors import DoesNotFit, Refused, UsageError
 from corral.models.gguf import Header
 from corral.models.gguf_types import TENSOR_TYPES
 from corral.text import shorten
@@ -108,14 +108,21 @@ def _compute_bytes(header: Header, n_ctx: int, step: int, flash_attn: bool) -> i
     what llama.cpp reports for 135M, 1.1B, 7B, 13B and 70B at several contexts, and agree with all
     of it within 5 %.
     """
-    embedding = header.n_embd * step * 4
-    logits = header.vocab_size * step * 4 + 2 * embedding
-    feed_forward = 4 * embedding + 3 * header.n_ff * step * 4 + n_ctx * step * 2
+    usual = compute_bytes(header.vocab_size, header.n_embd, header.n_ff, n_ctx, step)
     if flash_attn:
-        return max(logits, feed_forward)
+        return usual
+    embedding = header.n_embd * step * 4
     values = header.n_head_kv * header.head_dim_v * step * 4
     attention = (header.n_head + 1) * n_ctx * step * 4 + 5 * embedding + 2 * values
-    return max(logits, feed_forward, attention)
+    return max(usual, attention)
+
+
+def compute_bytes(vocab_size: int, n_embd: int, n_ff: int, n_ctx: int, step: int = 512) -> int:
+    """The compute buffer with flash attention, for ``step`` tokens at a time."""
+    embedding = n_embd * step * 4
+    logits = vocab_size * step * 4 + 2 * embedding
+    feed_forward = 4 * embedding + 3 * n_ff * step * 4 + n_ctx * step * 2
+    return max(logits, feed_forward)
 
 
 def check(header: Header, spec: LoadSpec, available: int, *, name: str = "") -> None:
@@ -126,9 +133,16 @@ def check(header: Header, spec: LoadSpec, available: int, *, name: str = "") -> 
         name: what to call the model; else the name of its file.
 
     Raises:
+        Refused: the file has no weights.
         DoesNotFit: with the two numbers, and a hint that says what would fit.
         UsageError: as :func:`context_for`.
     """
+    if not header.tensor_bytes:
+        raise Refused(
+            f"{shorten(name or header.path.stem, 60)} holds a vocabulary, but no weights",
+            title="Not a usable model file",
+            hint="corral ask --dry-run can count and show a prompt with it",
+        )
     n_ctx = context_for(header, spec.n_ctx)
     needed = _needed(header, spec, n_ctx, spec.type_k, spec.type_v)
     if needed <= available:

@@ -64,11 +64,14 @@ class Header:
     """Every key with a single value, but for the chat templates."""
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, vocabulary_alone: bool = False) -> Header:
     """The validated header of a model file.
 
     Never blocks, whatever ``path`` names. Takes about a tenth of a second for a vocabulary of
     50,000 tokens, and bounded memory however large the numbers in the file are.
+
+    Args:
+        vocabulary_alone: accept a file without weights, too: enough to count and show a prompt.
 
     Raises:
         NotFound: there is no such file.
@@ -79,6 +82,8 @@ def read_header(path: Path) -> Header:
         parts = _other_parts(path, contents)
         for part in parts:
             size += _add_part(part, contents)
+        if not (contents.tensors or vocabulary_alone):
+            raise Unusable("it holds no weights", hint="A file with a vocabulary alone cannot chat")
         inspection.finish(contents)
     except Unusable as error:
         message = f"“{shorten(path.name, 80)}” cannot be used: {error.message}"
@@ -243,4 +248,4 @@ def _quant(contents: Contents) -> str:
     sizes: dict[str, int] = {}
     for tensor in contents.tensors.values():
         sizes[tensor.type.name] = sizes.get(tensor.type.name, 0) + tensor.bytes
-    return max(sizes, key=lambda name: sizes[name])
+    return max(sizes, key=lambda name: sizes[name], default="")

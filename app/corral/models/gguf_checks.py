@@ -162,7 +162,8 @@ class Inspection:
         _check_attention(contents)
         _check_experts(contents)
         _check_vocabulary(contents, self._byte_tokens)
-        _check_tensors(contents)
+        if contents.tensors:
+            _check_tensors(contents)
 
 
 def _check_kind(key: str, value: object) -> None:

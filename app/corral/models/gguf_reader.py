@@ -225,10 +225,8 @@ def read_contents(reader: Reader, inspector: Inspector) -> Contents:
     tensors, keys = reader.u64(), reader.u64()
     if not 1 <= keys <= KEY_LIMIT:
         raise Unusable(f"it claims {keys} metadata keys, allowed are 1 to {KEY_LIMIT}")
-    if not tensors:
-        raise Unusable("it holds no weights", hint="A file with a vocabulary alone cannot chat")
     if tensors > TENSOR_LIMIT:
-        raise Unusable(f"it claims {tensors} tensors, allowed are 1 to {TENSOR_LIMIT}")
+        raise Unusable(f"it claims {tensors} tensors, allowed are 0 to {TENSOR_LIMIT}")
     for _ in range(keys):
         key = text(reader.string(KEY_BYTES, "a metadata key"), "a metadata key")
         if not key.strip() or key in contents.values:

@@ -165,7 +165,7 @@ class Library:
             return read_header(path)  # Says what is wrong with the path.
         key = (path, *mark(status))
         if key not in self._headers:
-            self._headers[key] = read_header(path)
+            self._headers[key] = read_header(path, vocabulary_alone=True)
         return self._headers[key]
 
     # --- from a name to a model ---
@@ -224,7 +224,7 @@ class Library:
         """
         path = absolute(path)
         before = status_of(path)
-        header = self._read_header(path)
+        header = read_header(path)
         starter = self.starter()
         if starter and starter.path == str(path):
             raise UsageError(f"“{shorten(path.name, 80)}” is here already, as {starter.name}")

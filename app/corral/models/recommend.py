@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from corral.models.catalog import Catalog, Family, File
-from corral.models.fit import DEFAULT_CONTEXT, PROCESS_BYTES
+from corral.models.fit import DEFAULT_CONTEXT, PROCESS_BYTES, compute_bytes
 from corral.units import gigabytes, thousands
 
 SHARE = 0.85
 """Of the free memory: the rest stays for the browser that is open, too."""
+
+VOCABULARY = 32_000
+"""Tokens in the vocabulary of all Llama 2 models."""
 
 
 def recommend(catalog: Catalog, available: int) -> dict[str, Any] | None:
@@ -43,8 +46,7 @@ def memory(family: Family, file: File) -> int:
     """Bytes of weights, f16 KV cache, compute buffer and process, at the family's context."""
     n_ctx = min(family.context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     kv = n_ctx * family.n_layer * 2 * 2 * family.n_head_kv * (family.n_embd // family.n_head)
-    step = 512
-    compute = 4 * step * max(32_000 + 2 * family.n_embd, 4 * family.n_embd + 3 * family.n_ff)
+    compute = compute_bytes(VOCABULARY, family.n_embd, family.n_ff, n_ctx)
     return (file.bytes or int(file.gigabytes * 1e9)) + kv + compute + PROCESS_BYTES
 
 
