@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 LIFELINE = "CORRAL_LIFELINE"
 """Environment variable with the number of a pipe's end: end of file means the launcher is gone."""
@@ -25,7 +25,11 @@ RESET = (
     "\x1b[?25h\x1b[0m"  # cursor on, plain colours
 )
 
-_FORWARDED = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGWINCH")
+PATIENCE = {"SIGHUP": 2, "SIGTERM": 8, "SIGQUIT": 8, "SIGINT": 0}
+"""Seconds the screen gets to end after each signal before it is killed; 0 is for ever.
+
+After a hangup there is no terminal any more, and Textual's writer may wait for it without end.
+"""
 
 
 def supported() -> bool:
@@ -45,8 +49,9 @@ def run(arguments: Sequence[str]) -> int:
         pass_fds=(ours,),
     )
     os.close(ours)
-    for name in _FORWARDED:
-        signal.signal(getattr(signal, name), lambda number, _frame: _forward(child, number))
+    signal.signal(signal.SIGALRM, lambda _number, _frame: _forward(child, signal.SIGKILL))
+    for name, seconds in PATIENCE.items():
+        signal.signal(getattr(signal, name), _ending(child, seconds))
     status = _wait(child)
     os.close(theirs)
     if status >= 0:
@@ -62,6 +67,16 @@ def run(arguments: Sequence[str]) -> int:
             "start it again to go on.\r\n".encode(),
         )
     return 128 - status
+
+
+def _ending(child: subprocess.Popen[bytes], seconds: int) -> Callable[[int, object], None]:
+    """A handler that passes a signal on, and makes sure that it has an effect."""
+
+    def handle(number: int, _frame: object) -> None:
+        _forward(child, number)
+        signal.alarm(seconds)
+
+    return handle
 
 
 def _forward(child: subprocess.Popen[bytes], number: int) -> None:

@@ -27,7 +27,11 @@ SETTINGS = (
 
 def key() -> str:
     """Names what a native build depends on: source, settings, system, processor."""
-    parts = [REQUIREMENTS.read_text(), (HERE / "slim.cmake").read_text(), os.environ.get("CMAKE_ARGS", "")]
+    parts = [
+        REQUIREMENTS.read_text(),
+        (HERE / "slim.cmake").read_text(),
+        os.environ.get("CMAKE_ARGS", ""),
+    ]
     parts += [setting.rpartition("=")[0] for setting in SETTINGS]
     parts += [platform.system(), platform.machine(), *platform.libc_ver(), processor_flags()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -73,7 +77,15 @@ def main() -> None:
         print("building the engine, once for this machine (a few minutes)", file=sys.stderr)
         fresh = folder / "building"
         settings = [option for setting in SETTINGS for option in ("-C", setting)]
-        pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(fresh), *settings, str(sdist(folder)))
+        pip(
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(fresh),
+            *settings,
+            str(sdist(folder)),
+        )
         for wheel in fresh.glob("*.whl"):
             wheel.replace(folder / wheel.name)
         wheels = sorted(folder.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""``make bench ARGS="contention startup"``: run subjects, print tables, keep JSON in the data folder.
+"""``make bench ARGS="contention startup"``: run subjects, print tables, keep JSON as well.
 
 A figure here is a ratio of things measured in turn in one run: machines are shared and noisy.
 """

@@ -16,9 +16,7 @@ def message(id: int, role: str, text: str, parent: int | None = None) -> Message
 
 
 def test_llama_2_pairs_are_encoded_on_their_own() -> None:
-    pieces, found = render(
-        formats.LLAMA_2, "SYS", [Turn("U1 ", " A1", 1), Turn("U2", None, 3)]
-    )
+    pieces, found = render(formats.LLAMA_2, "SYS", [Turn("U1 ", " A1", 1), Turn("U2", None, 3)])
     assert pieces == [
         Piece("control", "bos"),
         Piece("text", "[INST] <<SYS>>\nSYS\n<</SYS>>\n\nU1 [/INST] A1 "),

@@ -26,7 +26,7 @@ LEFT_BEHIND = [b"\x1b[?1049", b"\x1b[?1003", b"\x1b[?1006", b"\x1b[?2004"]
 class Terminal:
     """The chat screen in a pseudo-terminal of 100 × 30."""
 
-    def __init__(self, *, settings: str = "") -> None:
+    def __init__(self, *, controlling: bool = False) -> None:
         self.output = b""
         self.ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
@@ -39,6 +39,8 @@ class Terminal:
             stderr=theirs,
             env={**os.environ, "TERM": "xterm-256color"},
             start_new_session=True,
+            # As the controlling terminal of the program, it hangs up when either is gone.
+            preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controlling else None,
         )
 
     def wait_for(self, text: bytes, seconds: float = 20) -> None:
@@ -83,7 +85,7 @@ class Terminal:
             assert end == b"l", f"{sequence!r} was left on"
 
     def close(self) -> None:
-        for process in [*psutil.Process(self.process.pid).children(recursive=True)]:
+        for process in psutil.Process(self.process.pid).children(recursive=True):
             process.kill()
         self.process.kill()
         self.process.wait()
@@ -98,7 +100,7 @@ class Terminal:
 @pytest.fixture
 def terminal(private_home: Path) -> Iterator[Terminal]:
     terminal = Terminal()
-    terminal.wait_for(b"Ask anything")
+    terminal.wait_for(b"Keep your llamas")
     yield terminal
     terminal.free()
 
@@ -130,6 +132,24 @@ def test_nothing_outlives_the_launcher(terminal: Terminal) -> None:
         assert time.monotonic() < deadline, "the screen's process is still there"
         terminal.read(0.05)
     terminal.assert_restored()
+
+
+@pytest.mark.parametrize("gone", ["window", "launcher"])
+def test_nothing_outlives_a_terminal_that_hangs_up(private_home: Path, gone: str) -> None:
+    terminal = Terminal(controlling=True)
+    terminal.wait_for(b"palette")
+    screen = terminal.screen
+    if gone == "window":
+        os.close(terminal.ours)
+        terminal.ours = os.open(os.devnull, os.O_RDWR)
+    else:
+        terminal.process.kill()
+    deadline = time.monotonic() + 10
+    while screen.is_running() and screen.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the screen's process is still there"
+        time.sleep(0.05)
+    terminal.process.wait(timeout=10)
+    terminal.free()
 
 
 def test_quit_ends_with_zero_and_a_clean_terminal(terminal: Terminal) -> None:

@@ -332,6 +332,7 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 
+
 @cache
 def _commands() -> TypeAdapter[Command]:
     return TypeAdapter(Command)

@@ -1,0 +1,307 @@
+"""The terminal application: it holds the parts, the running answers, the theme and the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.text import Text
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
+
+from corral.errors import CorralError
+from corral.text import clean, clean_line
+from corral.tui import clipboard, themes, trouble
+from corral.tui.entrance import Entrance
+from corral.tui.toasts import say
+
+if TYPE_CHECKING:
+    from corral.chatting import Event
+    from corral.parts import Parts
+    from corral.paths import Paths
+    from corral.tui.screens.chat import ChatScreen
+    from corral.tui.turns import Live
+
+STOP_SECONDS = 4.0
+"""How long running answers may take to stop when the program ends."""
+
+_SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
+
+
+def _conversation_commands() -> type[Any]:
+    from corral.tui.commands import ConversationCommands
+
+    return ConversationCommands
+
+
+def _model_commands() -> type[Any]:
+    from corral.tui.commands import ModelCommands
+
+    return ModelCommands
+
+
+class CorralApp(App[None]):
+    """corral's screen.
+
+    The first frame is the entrance, which needs nothing but Textual. The parts and the chat screen
+    with all they import are brought while the person looks at it, and may already type.
+
+    Args:
+        build: makes the parts; runs in a thread, and what it raises ends the program.
+        paths: where the parts live; the log is needed before they are there.
+        theme: the one remembered, so that the first frame has its colours.
+        sidebar: whether the list of conversations is shown on wide screens.
+        clock: gives the seconds since the epoch.
+        native_copy: puts text on the system's clipboard.
+        environment: what the terminal says about itself.
+    """
+
+    CSS_PATH = "app.tcss"
+    TITLE = "corral"
+    COMMANDS = App.COMMANDS | {_conversation_commands, _model_commands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        build: Callable[[], Parts],
+        paths: Paths,
+        *,
+        theme: str = themes.DEFAULT,
+        sidebar: bool = True,
+        clock: Callable[[], float] = time.time,
+        native_copy: Callable[[str], None] = clipboard.system_copy,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        super().__init__()
+        self.paths = paths
+        self.failed: CorralError | None = None
+        """Why there are no parts."""
+        self.furnished = False
+        """Whether the parts are there, and with them the chat screen."""
+        self._build = build
+        self._clock = clock
+        self._entrance = Entrance(sidebar=sidebar)
+        self._native_copy = native_copy
+        self._environment = environment
+        self._handled: list[int] = []
+        self._leaving: asyncio.Task[None] | None = None
+        for look in themes.THEMES:
+            self.register_theme(look)
+        self.theme = theme if theme in self.available_themes else themes.DEFAULT
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return themes.own_variables(self.current_theme)
+
+    def get_default_screen(self) -> Screen[None]:
+        return self._entrance
+
+    def on_mount(self) -> None:
+        self._handle_signals()
+        # In a worker: keys go on reaching the entrance meanwhile.
+        self.call_after_refresh(self.run_worker, self._open, group="open")
+
+    async def _open(self) -> None:
+        """The first frame is painted: bring the parts, and show the chat."""
+        try:
+            parts, self.chat = await asyncio.to_thread(self._bring)
+        except CorralError as error:
+            self.failed = error
+            self.exit(return_code=error.exit_code)
+            return
+        self.store, self.library, self.chatting = parts.store, parts.library, parts.chatting
+        self.settings, self.turns = parts.settings, self.chat.turns
+        self.engine = parts.engine
+        self.furnished = True
+        await self.push_screen(self.chat)
+        self.chat.prompt.area.focus()
+        self.chat.prompt.area.insert(self._entrance.typed)
+        if self._entrance.sent:
+            while not self.chat.ready:  # noqa: ASYNC110 - once, for a few frames
+                await asyncio.sleep(0.02)
+            self.chat.prompt.area.action_send()
+        self.watch(self, "theme", self._keep_theme, init=False)
+        notices = [*parts.notices, *parts.store.notices]
+        if parts.settings.theme not in self.available_themes:
+            notices.append(f"There is no theme {parts.settings.theme}; {themes.DEFAULT} is used")
+        for notice in dict.fromkeys(notices):
+            say(self, notice, seconds=10.0)
+
+    def _bring(self) -> tuple[Parts, ChatScreen]:
+        """In a thread: most of the time goes into imports."""
+        from corral.tui.conversing import Conversing
+        from corral.tui.screens.chat import ChatScreen
+        from corral.tui.turns import Turns
+
+        parts = self._build()
+        turns = Turns(parts.chatting, self._on_turn, time.monotonic)
+        conversing = Conversing(
+            parts.store, parts.library, turns, parts.settings.model, self._clock
+        )
+        chat = ChatScreen(
+            parts.store,
+            parts.chatting,
+            turns,
+            conversing,
+            self._clock,
+            sidebar=parts.settings.sidebar,
+        )
+        return parts, chat
+
+    # --- running answers --------------------------------------------------------------------------
+
+    def _on_turn(self, live: Live, event: Event | None) -> None:
+        if self.is_running:
+            self.chat.turn_event(live, event)
+
+    # --- settings ---------------------------------------------------------------------------------
+
+    def _keep_theme(self, theme: str) -> None:
+        self.keep_setting("theme", theme)
+
+    def keep_setting(self, key: str, value: object) -> None:
+        """Write one setting into the person's file."""
+        from corral.settings import save
+
+        try:
+            save(self.paths.settings_file, key, value)
+        except OSError as error:
+            say(self, f"The choice is not kept: {error.strerror or error}", "Settings", "warning")
+
+    # --- words for the person ---------------------------------------------------------------------
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A toast of literal, cleaned text, whoever asks for it."""
+        super().notify(
+            clean(message),
+            title=clean_line(title),
+            severity=severity,
+            timeout=timeout,
+            markup=False,
+        )
+
+    def action_help_quit(self) -> None:
+        """Ctrl+C is for copying, and a habit."""
+        say(self, "Ctrl+Q quits, Esc stops an answer")
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        from corral.tui.commands import system_commands
+
+        return system_commands(self)
+
+    async def run_chat_action(self, action: str) -> None:
+        """Run an action of the chat screen, for the palette."""
+        await self.run_action(action, self.chat)
+
+    # --- copying ----------------------------------------------------------------------------------
+
+    async def copy(self, text: str, what: str = "") -> bool:
+        """Copy by both roads and say how that went; False where neither can have worked."""
+        text = clean(text)
+        terminal = clipboard.osc52_understood(self._environment) and len(text) <= clipboard.LIMIT
+        if terminal:
+            super().copy_to_clipboard(text)
+        native = await clipboard.copy_natively(text, self._native_copy)
+        if not native and not terminal:
+            say(
+                self,
+                "This system has no clipboard program, and this terminal takes no text. "
+                "Select it with the mouse while Shift is held",
+                "Not copied",
+                "error",
+                10.0,
+            )
+            return False
+        if what:
+            say(self, f"Copied {what}" + ("" if native else " through the terminal"), seconds=2.5)
+        return True
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy a selection; what is copied is always cleaned."""
+        self.run_worker(self.copy(text, "the selection"), group="copy", exit_on_error=False)
+
+    # --- the way out ------------------------------------------------------------------------------
+
+    async def action_quit(self) -> None:
+        self.leave(0)
+
+    def leave(self, code: int) -> None:
+        """Stop and store what runs, save the draft, end; asked twice, end without waiting."""
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave(code))
+        else:
+            self._leaving.cancel()
+
+    async def _leave(self, code: int) -> None:
+        try:
+            if self.furnished:
+                if self.turns.live:
+                    say(self, "Stopping the answer …")
+                await self.turns.stop_all(STOP_SECONDS)
+                self._put_away()
+        finally:
+            self.exit(return_code=code)
+
+    def _put_away(self) -> None:
+        """Save the draft, and delete for good what was deleted; harmless when done already."""
+        with contextlib.suppress(CorralError):
+            self.chat.conversing.leave(self.chat.draft)
+        if self.chat.trashed:
+            self.chat.trashed.clear()
+            with contextlib.suppress(CorralError):
+                self.store.empty_trash()
+
+    async def on_unmount(self) -> None:
+        """The last chance, however the program ends."""
+        loop = asyncio.get_running_loop()
+        for number in self._handled:
+            loop.remove_signal_handler(number)
+        if self.furnished:
+            await self.turns.stop_all(0.0)
+            self._put_away()
+            # Its pipes belong to this event loop.
+            await self.engine.close()
+
+    def _handle_signals(self) -> None:
+        """Leave the ordinary way, so that the terminal and the text come out whole."""
+        loop = asyncio.get_running_loop()
+        for name in _SIGNALS:
+            number = getattr(signal, name, None)
+            if number is None:
+                continue
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.leave, 128 + number)
+                self._handled.append(number)
+
+    def _fatal_error(self) -> None:
+        """A fault of the program: Textual would print it with all local variables, chats included.
+
+        It goes to the log without them, and the person reads one sentence after the screen closed.
+        """
+        error = sys.exception() if sys.version_info >= (3, 11) else None
+        where = ""
+        if error is not None and trouble.write_down(self.paths.app_log, error):
+            where = f" What happened is written in {self.paths.app_log}"
+        self.panic(
+            Text(
+                "corral has met a fault of its own and had to end. "
+                f"Messages and drafts are saved.{where}"
+            )
+        )

@@ -1,0 +1,269 @@
+"""The conversation on the screen: what is known of it, and how it is changed in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from corral.chat.conversation import Conversation, Message
+from corral.errors import CorralError, NotFound
+from corral.store.store import Store
+from corral.text import shorten
+from corral.tui import wording
+from corral.tui.dialogue import Dialogue
+from corral.tui.turns import Live, Turns
+
+if TYPE_CHECKING:
+    from corral.models.library import Library
+    from corral.models.local import LocalModel
+
+REOPENED_FOR = 12 * 3600.0
+"""Seconds after which a start no longer goes on where the last one ended."""
+
+NEW = Conversation(0, "", 0.0, 0.0)
+"""A conversation that is not in the store yet."""
+
+_DRAFT = "draft"
+_OPEN = "conversation"
+_LEFT = "left"
+
+
+class Conversing:
+    """Opens, creates and changes the one conversation that is shown.
+
+    Args:
+        clock: gives the seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        turns: Turns,
+        default_model: str | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._library = library
+        self._turns = turns
+        self._default_model = default_model
+        self._clock = clock
+        self._draft = ""
+        self._saving = asyncio.Lock()
+        self.conversation = NEW
+        self.dialogue = Dialogue()
+        self.model: LocalModel | None = None
+        """What would answer now; None where no model can."""
+        self.no_model: CorralError | None = None
+        """Why none can."""
+
+    @property
+    def id(self) -> int:
+        """0 while the conversation is not in the store."""
+        return self.conversation.id
+
+    @property
+    def live(self) -> Live | None:
+        """The answer that is being written in it."""
+        return self._turns.live.get(self.id)
+
+    @property
+    def model_name(self) -> str:
+        return shorten(self.model.name, 60) if self.model else ""
+
+    @property
+    def model_title(self) -> str:
+        return wording.titled(self.model.title, self.model.quant) if self.model else ""
+
+    def last_answer(self) -> Message | None:
+        """The newest answer on the path."""
+        for message in reversed(self.dialogue.path()):
+            if message.role == "assistant":
+                return message
+        return None
+
+    # --- opening ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Go on where the last start ended, unless that was long ago."""
+        id = await asyncio.to_thread(self._where_it_ended)
+        if id is not None:
+            try:
+                await self.open(id)
+                return
+            except NotFound:
+                pass
+        await self.fresh()
+
+    def _where_it_ended(self) -> int | None:
+        left = _number(self._store.recall(_LEFT))
+        was_open = self._store.recall(_OPEN)
+        if was_open == "" and self._store.recall(_DRAFT):
+            return None
+        latest = self._store.latest()
+        id = int(was_open) if was_open and was_open.isdecimal() else None
+        if id is None:
+            id = latest.id if latest else None
+        ended = max(left, latest.updated if latest else 0.0)
+        return id if self._clock() - ended < REOPENED_FOR else None
+
+    async def fresh(self) -> None:
+        """A new conversation, kept out of the store until something is sent."""
+        draft = await asyncio.to_thread(self._store.recall, _DRAFT)
+        self._take(replace(NEW, draft=draft or ""), Dialogue())
+        await asyncio.to_thread(self._store.remember, _OPEN, "")
+        await self.find_model()
+
+    async def open(self, id: int) -> None:
+        """Read a conversation.
+
+        Raises:
+            NotFound: it is gone.
+        """
+        while True:
+            # A turn that begins or ends while the rows are read would be half in them.
+            live = self._turns.live.get(id)
+            conversation = await asyncio.to_thread(self._store.conversation, id)
+            messages = await asyncio.to_thread(self._store.messages, id)
+            if self._turns.live.get(id) is live:
+                break
+        self._take(conversation, Dialogue(messages, conversation.active))
+        if live is not None:
+            for message in (live.question, live.answer):
+                if message is not None:
+                    self.arrived(message)
+        await asyncio.to_thread(self._store.remember, _OPEN, str(id))
+        await self.find_model()
+
+    def _take(self, conversation: Conversation, dialogue: Dialogue) -> None:
+        self.conversation, self.dialogue = conversation, dialogue
+        self._draft = conversation.draft
+
+    async def find_model(self) -> None:
+        """Settle which model answers here."""
+        name = self.conversation.model or self._default_model
+        try:
+            self.model = await asyncio.to_thread(self._library.resolve, name)
+            self.no_model = None
+        except CorralError as error:
+            self.model, self.no_model = None, error
+
+    # --- saying something -------------------------------------------------------------------------
+
+    async def send(self, text: str, parent: int | Literal["active"] | None = "active") -> Live:
+        """Send a message; the first one puts the conversation into the store.
+
+        Raises:
+            StoreError: it could not be created; nothing was sent.
+        """
+        if not self.id:
+            new = self.conversation
+            self.conversation = await asyncio.to_thread(
+                self._store.create_conversation,
+                title=new.title,
+                system=new.system,
+                model=new.model,
+                parameters=dict(new.parameters) or None,
+            )
+            await asyncio.to_thread(self._store.remember, _OPEN, str(self.id))
+        return self._turns.send(
+            self.id, text, parent=parent, name=self.model_name, title=self.model_title
+        )
+
+    def regenerate(self, message: Message) -> Live:
+        return self._turns.regenerate(message, name=self.model_name, title=self.model_title)
+
+    def arrived(self, message: Message) -> None:
+        """A message of this conversation was stored, or has a newer state."""
+        if message.id not in self.dialogue:
+            self.dialogue.active = message.id
+        self.dialogue.add(message)
+
+    async def sent(self) -> None:
+        """The first message is stored: what was kept for the new conversation is no longer new."""
+        self._draft = ""
+        await asyncio.to_thread(self._store.remember, _DRAFT, "")
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read the conversation's own row again, such as a title that was given meanwhile."""
+        if self.id:
+            try:
+                fresh = await asyncio.to_thread(self._store.conversation, self.id)
+            except NotFound:
+                return
+            if fresh.id == self.id:
+                self.conversation = fresh
+
+    async def reread(self) -> None:
+        """Read everything again; a conversation without any message is none, and is taken back."""
+        messages = await asyncio.to_thread(self._store.messages, self.id)
+        if messages:
+            await self.open(self.id)
+            return
+        emptied = self.conversation
+        with contextlib.suppress(NotFound):
+            await asyncio.to_thread(self._store.delete, self.id)
+        self._take(replace(emptied, id=0, active=None, draft=""), Dialogue())
+
+    # --- changing it ------------------------------------------------------------------------------
+
+    async def change(self, **changes: Any) -> None:
+        """Change the conversation, in the store once it is there.
+
+        Raises:
+            StoreError, NotFound: it could not be changed.
+        """
+        if self.id:
+            self.conversation = await asyncio.to_thread(
+                lambda: self._store.update_conversation(self.id, **changes)
+            )
+        else:
+            self.conversation = replace(self.conversation, **changes)
+        if "model" in changes:
+            await self.find_model()
+
+    async def walk(self, message: Message, step: int) -> bool:
+        """Go to the sibling before or after a message; False where there is none."""
+        sibling = self.dialogue.sibling(message, step)
+        if sibling is None:
+            return False
+        leaf = self.dialogue.leaf(sibling)
+        await self.change(active=leaf)
+        self.dialogue.active = leaf
+        return True
+
+    # --- the draft --------------------------------------------------------------------------------
+
+    async def save_draft(self, text: str) -> None:
+        """Keep what stands in the box, where it is not kept already."""
+        async with self._saving:
+            id = self.id
+            if text != self._draft:
+                await asyncio.to_thread(self.write_draft, id, text)
+                if id == self.id:
+                    self._draft = text
+
+    def write_draft(self, id: int, text: str) -> None:
+        """The same at once, for the end of the program."""
+        if id:
+            self._store.update_conversation(id, draft=text)
+        else:
+            self._store.remember(_DRAFT, text)
+
+    def leave(self, draft: str) -> None:
+        """The program ends."""
+        if draft != self._draft:
+            self.write_draft(self.id, draft)
+            self._draft = draft
+        self._store.remember(_LEFT, str(self._clock()))
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

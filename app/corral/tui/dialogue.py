@@ -1,0 +1,71 @@
+"""The messages of the conversation on the screen: a tree, and the path through it that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from corral.chat.conversation import Message, latest_leaf
+
+
+class Dialogue:
+    """A conversation's tree with its active path; changes cost little, whatever its length."""
+
+    def __init__(self, messages: Iterable[Message] = (), active: int | None = None) -> None:
+        self._messages: dict[int, Message] = {}
+        self._branches: dict[tuple[int | None, str], list[int]] = {}
+        self.active = active
+        for message in messages:
+            self.add(message)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __contains__(self, id: int | None) -> bool:
+        return id in self._messages
+
+    def get(self, id: int) -> Message | None:
+        return self._messages.get(id)
+
+    def add(self, message: Message) -> None:
+        """Put a message in, or a newer state of it."""
+        if message.id not in self._messages:
+            self._branches.setdefault((message.parent, message.role), []).append(message.id)
+        self._messages[message.id] = message
+
+    def path(self) -> list[Message]:
+        """From the first message to the active one; a damaged chain gives what hangs together."""
+        path: list[Message] = []
+        at, seen = self.active, set[int]()
+        while at is not None and at in self._messages and at not in seen:
+            seen.add(at)
+            path.append(self._messages[at])
+            at = self._messages[at].parent
+        path.reverse()
+        return path
+
+    def place(self, message: Message) -> tuple[int, int]:
+        """Which one of how many siblings a message is, counted from 1."""
+        branches = self._branches.get((message.parent, message.role), [message.id])
+        return branches.index(message.id) + 1, len(branches)
+
+    def sibling(self, message: Message, step: int) -> Message | None:
+        """The sibling before or after a message."""
+        branches = self._branches.get((message.parent, message.role), [])
+        if message.id not in branches:
+            return None
+        at = branches.index(message.id) + step
+        return self._messages[branches[at]] if 0 <= at < len(branches) else None
+
+    def leaf(self, message: Message) -> int:
+        """The newest end below a message: where walking to it should land."""
+        return latest_leaf(self._messages.values(), message.id)
+
+
+def window_line(path: list[Message]) -> int | None:
+    """The first message the model still saw when it wrote the last answer, or None for all."""
+    for message in reversed(path):
+        # Only an answer that got as far as its prompt knows what was left out.
+        if message.role == "assistant" and message.model:
+            first = (message.parameters or {}).get("window_from")
+            return first if isinstance(first, int) else None
+    return None

@@ -1,0 +1,361 @@
+"""What the keys of the chat screen do besides sending: copy, rename, delete, choose, walk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual.screen import Screen
+
+from corral.chat.conversation import Conversation, Message
+from corral.errors import CorralError
+from corral.tui import links
+from corral.tui.toasts import fail, say
+from corral.tui.widgets.sidebar import title_of
+
+if TYPE_CHECKING:
+    from textual.widgets import Markdown
+
+    from corral.models.local import LocalModel
+    from corral.store.store import Store
+    from corral.tui.app import CorralApp
+    from corral.tui.conversing import Conversing
+    from corral.tui.screens.parameters import Changes
+    from corral.tui.turns import Turns
+    from corral.tui.widgets.markdown import Fence
+    from corral.tui.widgets.prompt import Prompt
+    from corral.tui.widgets.sidebar import Sidebar
+    from corral.tui.widgets.transcript import Transcript
+
+
+class ChatCommands(Screen[None]):
+    """The actions of :class:`corral.tui.screens.chat.ChatScreen`."""
+
+    store: Store
+    turns: Turns
+    conversing: Conversing
+    sidebar: Sidebar
+    transcript: Transcript
+    prompt: Prompt
+    editing: Message | None
+
+    def __init__(self, *, id: str, classes: str) -> None:
+        super().__init__(id=id, classes=classes)
+        self.trashed: list[Conversation] = []
+        """What can be brought back, the latest last."""
+        self._kept_draft = ""
+        self._hide_again = False
+        """Whether the sidebar is shown only until it is left."""
+        self._copied: tuple[int | None, int] = (None, 0)
+        """The end of the path when a block of code was copied, and which one it was."""
+
+    @property
+    def corral(self) -> CorralApp:
+        return cast("CorralApp", self.app)
+
+    async def open_conversation(self, id: int | None, at: int | None = None) -> None:
+        raise NotImplementedError
+
+    async def walk(self, message: Message, step: int) -> None:
+        raise NotImplementedError
+
+    def tell(self) -> None:
+        raise NotImplementedError
+
+    # --- stopping and leaving ---------------------------------------------------------------------
+
+    async def action_stop(self) -> None:
+        """Stop the answer; where none is written, leave whatever was opened last."""
+        if (live := self.conversing.live) is not None:
+            live.turn.stop()
+            return
+        self.clear_selection()
+        if self.editing is not None:
+            self.editing = None
+            self.prompt.fill(self._kept_draft)
+        elif self.sidebar.searching:
+            self.sidebar.close_search()
+        self.leave_sidebar()
+        self.tell()
+
+    def leave_sidebar(self) -> None:
+        """Back to the box; a sidebar that came only for this goes again."""
+        self.remove_class("-overlay")
+        if self._hide_again:
+            self._hide_again = False
+            self.add_class("-no-sidebar")
+        self.prompt.area.focus()
+
+    async def action_new_conversation(self) -> None:
+        await self.open_conversation(None)
+
+    def action_send(self) -> None:
+        self.prompt.area.action_send()
+
+    def action_newline(self) -> None:
+        self.prompt.area.action_newline()
+
+    def action_open(self) -> None:
+        self.sidebar.rows.action_select()
+
+    # --- around the transcript --------------------------------------------------------------------
+
+    def action_scroll_transcript(self, step: int) -> None:
+        self.transcript.action_page(step)
+
+    def action_transcript_start(self) -> None:
+        self.transcript.action_start()
+
+    def action_transcript_end(self) -> None:
+        self.transcript.action_end()
+
+    async def action_sibling(self, step: int) -> None:
+        if message := self.transcript.current:
+            await self.walk(message, step)
+
+    def action_edit(self) -> None:
+        """Take a message of one's own into the box; sending it makes a branch."""
+        message = self.transcript.current
+        if message is None:
+            return
+        if message.role != "user":
+            say(self, "Only what you wrote yourself can be written anew", "Not editable")
+            return
+        if self.editing is None:
+            self._kept_draft = self.prompt.text
+        self.editing = message
+        self.prompt.fill(message.text)
+        self.prompt.area.focus()
+        self.tell()
+
+    async def action_regenerate(self) -> None:
+        """Another answer to the message at the cursor, else to the last one."""
+        path = self.conversing.dialogue.path()
+        message = self.transcript.current or (path[-1] if path else None)
+        if message is None:
+            say(self, "There is nothing to answer yet", "Nothing to do")
+            return
+        if self.conversing.model is None:
+            fail(self, self.conversing.no_model or CorralError("No model is installed"))
+            return
+        try:
+            self.conversing.regenerate(message)
+        except CorralError as error:
+            fail(self, error)
+        self.tell()
+
+    # --- copying ----------------------------------------------------------------------------------
+
+    async def action_copy_answer(self) -> None:
+        live = self.conversing.live
+        last = self.conversing.last_answer()
+        text = live.turn.text if live else last.text if last else ""
+        if text:
+            await self.corral.copy(text, "the answer")
+        else:
+            say(self, "There is no answer yet", "Nothing to copy")
+
+    async def action_copy_message(self) -> None:
+        if message := self.transcript.current:
+            await self.corral.copy(self._text_of(message), "the message")
+
+    async def action_copy_conversation(self) -> None:
+        parts = []
+        for message in self.conversing.dialogue.path():
+            who = "You" if message.role == "user" else "Answer"
+            parts.append(f"**{who}**\n\n{self._text_of(message)}")
+        if parts:
+            await self.corral.copy("\n\n".join(parts) + "\n", "the conversation")
+
+    async def action_copy_code(self) -> None:
+        """The last block of code; again for the one before it, and around."""
+        await self._copy_block(list(reversed(self.conversing.dialogue.path())))
+
+    async def action_copy_message_code(self) -> None:
+        if message := self.transcript.current:
+            await self._copy_block([message])
+
+    async def _copy_block(self, messages: list[Message]) -> None:
+        from corral.tui.widgets.markdown import code_blocks
+
+        key = messages[0].id if messages else None
+        blocks: list[str] = []
+        want = self._copied[1] + 1 if self._copied[0] == key else 0
+        for message in messages:
+            if message.role == "assistant":
+                blocks += reversed(code_blocks(self._text_of(message)))
+            if len(blocks) > want:
+                break
+        if not blocks:
+            say(self, "There is no code here", "Nothing to copy")
+            return
+        number = want % len(blocks)
+        self._copied = (key, number)
+        await self.corral.copy(blocks[number], _lines(blocks[number]))
+
+    async def on_fence_copy_wanted(self, event: Fence.CopyWanted) -> None:
+        if await self.corral.copy(event.fence.code, _lines(event.fence.code)):
+            event.fence.label(copied=True)
+
+    def _text_of(self, message: Message) -> str:
+        live = self.conversing.live
+        if live is not None and live.answer is not None and live.answer.id == message.id:
+            return live.turn.text
+        return message.text
+
+    # --- the sidebar ------------------------------------------------------------------------------
+
+    def action_sidebar(self) -> None:
+        if self.has_class("-narrow"):
+            self.toggle_class("-overlay")
+            if self.has_class("-overlay"):
+                self.sidebar.rows.focus()
+            else:
+                self.prompt.area.focus()
+            return
+        self._hide_again = False
+        self.toggle_class("-no-sidebar")
+        hidden = self.has_class("-no-sidebar")
+        if hidden and self.focused is not None and self.sidebar in self.focused.ancestors:
+            self.prompt.area.focus()
+        self.corral.keep_setting("sidebar", not hidden)
+
+    def action_search(self) -> None:
+        if self.has_class("-narrow"):
+            self.add_class("-overlay")
+        elif self.has_class("-no-sidebar"):
+            self._hide_again = True
+            self.remove_class("-no-sidebar")
+        self.sidebar.box.focus()
+
+    def _target(self) -> Conversation:
+        """The conversation under the cursor of the sidebar, else the open one."""
+        return self.sidebar.chosen or self.conversing.conversation
+
+    async def _change(self, conversation: Conversation, **changes: object) -> None:
+        try:
+            if conversation.id == self.conversing.id:
+                await self.conversing.change(**changes)
+            else:
+                self.store.update_conversation(conversation.id, **changes)  # type: ignore[arg-type]
+        except CorralError as error:
+            fail(self, error)
+        await self.sidebar.reload()
+        self.tell()
+
+    def action_rename(self) -> None:
+        from corral.tui.screens.dialogs import TextDialog
+
+        conversation = self._target()
+
+        async def renamed(title: str | None) -> None:
+            if title is not None:
+                await self._change(conversation, title=title)
+
+        title = title_of(conversation) if conversation.title else ""
+        self.app.push_screen(TextDialog("Rename the conversation", title), renamed)
+
+    async def action_pin(self) -> None:
+        conversation = self._target()
+        await self._change(conversation, pinned=not conversation.pinned)
+
+    def action_delete(self) -> None:
+        conversation = self._target()
+        if not conversation.id:
+            say(self, "This conversation has nothing in it yet", "Nothing to delete")
+            return
+        self.run_worker(self._delete(conversation), group="delete")
+
+    async def _delete(self, conversation: Conversation) -> None:
+        if live := self.turns.live.get(conversation.id):
+            await self.turns.stop([live], 4.0)
+        try:
+            self.store.trash(conversation.id)
+        except CorralError as error:
+            fail(self, error)
+            return
+        self.trashed.append(conversation)
+        if conversation.id == self.conversing.id:
+            in_list = self.sidebar.rows.has_focus
+            self.prompt.fill("")
+            await self.open_conversation(None)
+            if in_list:
+                self.sidebar.rows.focus()
+        await self.sidebar.reload()
+        where = "u brings it back" if self.sidebar.rows.has_focus else "u in the list undoes it"
+        say(self, f"Deleted “{title_of(conversation)}” · {where}", seconds=8.0)
+
+    async def action_undo_delete(self) -> None:
+        if not self.trashed:
+            say(self, "Nothing was deleted since the program was started", "Nothing to undo")
+            return
+        conversation = self.trashed.pop()
+        try:
+            self.store.restore(conversation.id)
+        except CorralError as error:
+            fail(self, error)
+            return
+        await self.sidebar.reload()
+        say(self, f"“{title_of(conversation)}” is back")
+
+    # --- other screens ----------------------------------------------------------------------------
+
+    def action_models(self) -> None:
+        from corral.tui.screens.models import ModelPicker
+
+        async def chosen(model: LocalModel | None) -> None:
+            if model is not None:
+                await self._change(self.conversing.conversation, model=model.name)
+            else:
+                # Another one may have been imported or removed meanwhile.
+                await self.conversing.find_model()
+            self.tell()
+
+        current = self.conversing.model.name if self.conversing.model else None
+        self.app.push_screen(ModelPicker(self.corral.library, current), chosen)
+
+    def action_parameters(self) -> None:
+        from corral.tui.screens.parameters import ParametersScreen
+
+        conversation = self.conversing.conversation
+
+        async def changed(changes: Changes | None) -> None:
+            if changes is not None:
+                await self._change(
+                    conversation, system=changes.system, parameters=changes.parameters
+                )
+
+        self.app.push_screen(ParametersScreen(conversation, self.conversing.model), changed)
+
+    def action_help(self) -> None:
+        from corral.tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen())
+
+    def action_engine_log(self) -> None:
+        from corral.tui.screens.log import LogScreen
+
+        self.app.push_screen(LogScreen(self.corral.paths.engine_log))
+
+    def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
+        """Show where a link really leads; only then, and only over the web, it is opened."""
+        from corral.tui.screens.dialogs import ChoiceDialog
+
+        event.stop()
+        target = links.target(event.href)
+        if target is None:
+            say(self, f"Only web addresses are opened, not this one: {event.href}", "Not opened")
+            return
+
+        async def decided(choice: str | None) -> None:
+            if choice == "open":
+                self.app.open_url(target.url)
+            elif choice == "copy":
+                await self.corral.copy(target.url, "the address")
+
+        choices = [("open", f"Open {target.host} in the browser"), ("copy", "Copy the address")]
+        self.app.push_screen(ChoiceDialog("Open this link?", choices, target.url), decided)
+
+
+def _lines(code: str) -> str:
+    count = code.count("\n") + 1
+    return f"{count} {'line' if count == 1 else 'lines'} of code"

@@ -1,0 +1,80 @@
+"""Paths as people type, paste and drop them into a terminal, and their completion."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+from corral.text import clean_line
+
+SEEN_AT_MOST = 5_000
+"""Entries of a folder that are looked at; the rest of a huge one can still be typed."""
+
+
+def typed_path(text: str) -> Path:
+    """The absolute path that was meant: quotes, ``file://``, ``\\ ``, ``~`` are understood."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    elif text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
+    elif os.name == "posix":
+        text = text.replace("\\ ", " ")
+    path = Path(text)
+    with contextlib.suppress(RuntimeError):  # ~nobody
+        path = path.expanduser()
+    return path.absolute()
+
+
+def complete(text: str) -> tuple[str, list[str]]:
+    """The text as far as it is certain, and the names it could go on with.
+
+    Offered are folders and GGUF files, hidden ones only where a dot was typed. Names that a
+    terminal would not show as they are cannot be typed either and are left out.
+    """
+    if text == "~":
+        return "~/", []
+    folder, _, start = text.rpartition("/")
+    root = Path(folder + "/" if folder or text.startswith("/") else ".")
+    names = _names(root, start)
+    if not names:
+        return text, []
+    common = _common(names)
+    if not common.casefold().startswith(start.casefold()):
+        common = start
+    return text[: len(text) - len(start)] + common, names
+
+
+def _names(root: Path, start: str) -> list[str]:
+    names = []
+    try:
+        with os.scandir(root.expanduser()) as entries:
+            for number, entry in enumerate(entries):
+                if number == SEEN_AT_MOST:
+                    break
+                if _offered(entry.name, start):
+                    if entry.is_dir():
+                        names.append(entry.name + "/")
+                    elif entry.name.casefold().endswith(".gguf"):
+                        names.append(entry.name)
+    except (OSError, RuntimeError, ValueError):
+        return []
+    exact = [name for name in names if name.startswith(start)]
+    return sorted(exact or names)
+
+
+def _offered(name: str, start: str) -> bool:
+    return (
+        name.casefold().startswith(start.casefold())
+        and (start.startswith(".") or not name.startswith("."))
+        and clean_line(name) == name
+    )
+
+
+def _common(names: list[str]) -> str:
+    """What all the names begin with."""
+    first, last = min(names), max(names)
+    same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[:same] if same is not None else min(first, last, key=len)

@@ -1,0 +1,64 @@
+"""The settings file: kept as the person wrote it, and never in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corral.settings import Settings, load, save
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config" / "config.toml"
+
+
+def test_no_file_is_defaults(file: Path) -> None:
+    assert load(file) == (Settings(), [])
+
+
+def test_one_key_is_changed_and_the_rest_is_kept(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text('# my settings\ntheme = "puna"  # bright\n\n[engine]\nthreads = 2\n')
+    save(file, "theme", "altiplano")
+    assert file.read_text() == (
+        '# my settings\ntheme = "altiplano"  # bright\n\n[engine]\nthreads = 2\n'
+    )
+    assert load(file)[0].engine.threads == 2
+    assert file.stat().st_mode & 0o077 == 0
+    save(file, "model", "llama-2-7b-chat:Q4_K_M")
+    assert load(file)[0].model == "llama-2-7b-chat:Q4_K_M"
+    save(file, "model", None)
+    assert load(file)[0].model is None
+
+
+def test_each_problem_is_named_and_the_rest_is_used(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text(
+        "theme = 3\nsidebar = false\nnonsense = 1\n\n[engine]\nthreads = -1\nn_ctx = 2048\n"
+    )
+    found, problems = load(file)
+    assert found.theme == Settings().theme and found.sidebar is False
+    assert found.engine.n_ctx == 2048 and found.engine.threads == 0
+    assert len(problems) == 3
+    for line, key in ((1, "theme"), (3, "nonsense"), (6, "engine.threads")):
+        assert any(f"line {line}, key {key}" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "content", [b"theme = [", b"\xff\xfe", b"a = 1\na = 2", b"[engine]\nthreads ="]
+)
+def test_a_broken_file_is_told_and_left_alone(file: Path, content: bytes) -> None:
+    file.parent.mkdir()
+    file.write_bytes(content)
+    found, problems = load(file)
+    assert found == Settings() and len(problems) == 1
+    if content != b"\xff\xfe":
+        save(file, "theme", "puna")
+        assert file.read_bytes() == content
+
+
+def test_a_folder_in_its_place(file: Path) -> None:
+    file.mkdir(parents=True)
+    assert len(load(file)[1]) == 1

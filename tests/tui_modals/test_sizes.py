@@ -1,0 +1,67 @@
+"""Every modal screen at every size, down to one that is far too small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.tui_modals.host import SIZES, FakeLibrary, Host, is_shown, local, shown, until
+from textual.screen import ModalScreen
+
+from corral.chat.conversation import Conversation
+from corral.tui.screens.dialogs import ChoiceDialog, ConfirmDialog, TextDialog
+from corral.tui.screens.help import HelpScreen
+from corral.tui.screens.importing import PathDialog
+from corral.tui.screens.log import LogScreen
+from corral.tui.screens.model_rows import middle_cut
+from corral.tui.screens.models import ModelPicker
+from corral.tui.screens.parameters import ParametersScreen
+from corral.tui.themes import THEMES
+
+SCREENS: dict[str, tuple[Callable[[], ModalScreen[Any]], str]] = {
+    "text": (lambda: TextDialog("Rename", "A title", "A hint."), "Rename"),
+    "confirm": (lambda: ConfirmDialog("Delete it?", "It is gone then."), "Delete it?"),
+    "choice": (lambda: ChoiceDialog("Which one?", [("a", "A")] * 20), "Which one?"),
+    "path": (PathDialog, "Import a model file"),
+    "models": (lambda: ModelPicker(FakeLibrary(local()), None), "Models"),  # type: ignore[arg-type]
+    "parameters": (
+        lambda: ParametersScreen(Conversation(1, "Title", 0, 0), local()),
+        "Parameters",
+    ),
+    "help": (HelpScreen, "Help"),
+    "log": (lambda: LogScreen(Path("none.log")), "The engine's log"),
+}
+
+
+@pytest.mark.parametrize("size", [*SIZES, (36, 10), (12, 4)])
+@pytest.mark.parametrize("name", SCREENS)
+async def test_opens_and_closes(name: str, size: tuple[int, int]) -> None:
+    make, words = SCREENS[name]
+    app = Host()
+    async with app.run_test(size=size) as pilot:
+        below = app.screen
+        await app.open(make())
+        if size[0] > 12:
+            await until(pilot, lambda: words in shown(pilot))
+        await pilot.press("down", "tab", "up", "escape")
+        await until(pilot, lambda: app.screen is below)
+
+
+@pytest.mark.parametrize("theme", [*(theme.name for theme in THEMES), "textual-light", "ansi-dark"])
+async def test_any_theme_will_do(theme: str) -> None:
+    app = Host()
+    async with app.run_test() as pilot:
+        app.theme = theme
+        for make, words in SCREENS.values():
+            await app.open(make())
+            await until(pilot, partial(is_shown, pilot, words))
+            app.pop_screen()
+
+
+def test_a_path_is_cut_in_its_middle() -> None:
+    assert middle_cut("/models/llama.gguf", 18) == "/models/llama.gguf"
+    assert middle_cut("/home/somebody/models/llama.gguf", 16) == "/home…llama.gguf"
+    assert middle_cut("abc", 0) == "…"
