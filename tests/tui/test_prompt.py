@@ -103,7 +103,7 @@ async def test_a_changed_recalled_text_is_not_thrown_away(tmp_path: Path) -> Non
 async def test_examples_are_recalled_where_nothing_was_said(tmp_path: Path) -> None:
     async with chat(tmp_path) as c:
         await c.pilot.press("up")
-        assert c.screen.prompt.text.startswith("Write a short e-mail")
+        assert c.screen.prompt.text.startswith("Write an e-mail")
 
 
 async def test_the_draft_survives_a_start(tmp_path: Path) -> None:

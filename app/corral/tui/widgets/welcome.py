@@ -14,7 +14,7 @@ from textual.widgets import Static
 EXAMPLES = (
     "Plan three days in Cusco for people who like to walk",
     "Explain how a language model chooses its next word",
-    "Write a short e-mail that moves a meeting to Thursday",
+    "Write an e-mail that moves a meeting to Thursday",
 )
 
 
