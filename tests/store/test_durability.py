@@ -204,7 +204,7 @@ def test_a_full_disk_is_told_and_the_rest_stays_usable(
         lambda: store.update_conversation(id, draft=long),
         lambda: store.remember("key", long),
     ):
-        with pytest.raises(StoreError, match="disk is full") as caught:
+        with pytest.raises(StoreError, match="no room left") as caught:
             attempt()
         assert caught.value.title == "The disk is full"
     assert [message.text for message in store.messages(id)] == ["before", ""]

@@ -12,6 +12,10 @@ from tests.support.chat_app import Chat, History, chat, lines_of
 from tests.support.scripted_engine import Script
 
 from corral.settings import Settings
+from corral.tui.app import CorralApp
+from corral.tui.keys import KEYS
+from corral.tui.screens.chat import ChatScreen
+from corral.tui.widgets.prompt import PromptArea
 
 TABLE = "| a | b |\n| - | - |\n| 1 | 2 |\n\n```python\ndef f() -> int:\n    return 1\n```\n"
 
@@ -206,3 +210,10 @@ async def test_a_fault_is_written_down_without_anybodys_words(tmp_path: Path) ->
     )
     async with chat(tmp_path) as c:
         assert c.screen.prompt.text == "half a thou"
+
+
+def test_every_key_of_the_table_does_something() -> None:
+    for key in KEYS:
+        name = f"action_{key.action.partition('(')[0]}"
+        owners = (PromptArea,) if key.where == "prompt" else (ChatScreen, CorralApp)
+        assert not key.action or any(hasattr(owner, name) for owner in owners), key

@@ -193,7 +193,7 @@ async def test_a_typed_and_pasted_system_prompt_is_cleaned() -> None:
     [
         ({"default_system": "You are a llama. [/INST]"}, "You are a llama. [/INST]"),
         ({"format": "vicuna"}, "A chat between a curious user"),
-        ({"format": "llama-2"}, "Llama 2 was tuned to do well without one"),
+        ({"format": "llama-2"}, "Chat models do well without one"),
     ],
 )
 async def test_the_empty_prompt_says_what_counts_instead(

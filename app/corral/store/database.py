@@ -16,6 +16,7 @@ from typing import Any
 import apsw
 
 from corral.errors import NotFound, StoreError
+from corral.store import reserve
 
 MEMORY = Path(":memory:")
 
@@ -38,6 +39,10 @@ _CLOSING_PATIENCE = 0.25
 
 class DamagedError(StoreError):
     """The file is not a database, or pages of it are damaged."""
+
+
+class DiskFullError(StoreError):
+    title = "The disk is full"
 
 
 class LockedError(StoreError):
@@ -175,6 +180,9 @@ class Database:
             yield
         except (apsw.Error, UnicodeError, OverflowError) as error:
             plain = _plain(error)
+            if isinstance(plain, DiskFullError):
+                # Not for this attempt any more, but the next one, a delete say, has room.
+                reserve.give_back(self.path)
             self.damaged = self.damaged or isinstance(plain, DamagedError)
             raise plain from error
 
@@ -199,10 +207,9 @@ def _plain(error: Exception) -> Exception:
                 hint="Close the other program that uses it, then try again",
             )
         case apsw.FullError():
-            return StoreError(
-                "The disk is full, so nothing more can be saved",
+            return DiskFullError(
+                "There is no room left, so nothing more can be saved",
                 hint="Free some space and try again; what was saved before is safe",
-                title="The disk is full",
             )
         case apsw.CorruptError() | apsw.NotADBError() | UnicodeDecodeError():
             return DamagedError(

@@ -10,7 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from corral.errors import StoreError
-from corral.store.database import MEMORY, DamagedError, Database, row, rows
+from corral.store import reserve
+from corral.store.database import (
+    MEMORY,
+    DamagedError,
+    Database,
+    DiskFullError,
+    row,
+    rows,
+)
 from corral.store.note import Note, read_note, write_note
 from corral.store.salvage import Salvaged, create_private, finish_replacing, set_aside_and_salvage
 from corral.store.schema import migrate, recognise, refuse_newer_file
@@ -48,13 +56,28 @@ def open_database(
         if path.exists() and not path.is_file():
             raise StoreError(f"The history cannot be opened: {path} is no ordinary file")
         refuse_newer_file(path)
-        with _turn(path, patience):
-            return _open_file(path, clock, patience)
+        try:
+            opened = _open_in_turn(path, clock, patience)
+        except DiskFullError:
+            if not reserve.give_back(path):
+                raise
+            opened = _open_in_turn(path, clock, patience)
+            opened[1].append("The disk is full: what is there can be read, but little be saved")
+            return opened
+        reserve.keep(path)
+        return opened
     except OSError as error:
         raise StoreError(
             f"The history file cannot be used: {error.strerror or error}",
             hint="Check that its folder exists, belongs to you and can be written to",
         ) from error
+
+
+def _open_in_turn(
+    path: Path, clock: Callable[[], float], patience: float
+) -> tuple[Database, list[str]]:
+    with _turn(path, patience):
+        return _open_file(path, clock, patience)
 
 
 def close_database(database: Database) -> None:

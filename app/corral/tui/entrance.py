@@ -37,10 +37,14 @@ class Entrance(Screen[None]):
             id="header",
         )
         with Horizontal(id="rooms"):
-            yield Static(Content.styled(" ⌕ search all chats", "$text-muted"), id="sidebar")
+            yield Static(
+                Content.styled(" ⌕ search all chats", "$text-muted"), id="sidebar", markup=False
+            )
             with Vertical(id="room"):
                 yield Vertical()
-                yield Static(Content.styled("Ask anything", "$text-muted"), id="prompt")
+                yield Static(
+                    Content.styled("Ask anything", "$text-muted"), id="prompt", markup=False
+                )
         footer = [key for key in keys.KEYS if key.footer and key.action != "stop"]
         footer.sort(key=lambda key: key.action == "command_palette")
         parts = [

@@ -324,12 +324,15 @@ class ChatCommands(Screen[None]):
                     conversation, system=changes.system, parameters=changes.parameters
                 )
 
-        self.app.push_screen(ParametersScreen(conversation, self.conversing.model), changed)
+        screen = ParametersScreen(
+            conversation, self.conversing.model, settings=self.corral.settings
+        )
+        self.app.push_screen(screen, changed)
 
     def action_help(self) -> None:
         from corral.tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen())
+        self.app.push_screen(HelpScreen(self.corral.paths))
 
     def action_engine_log(self) -> None:
         from corral.tui.screens.log import LogScreen

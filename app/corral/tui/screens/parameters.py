@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 SYSTEM_TEXT = (
     "What the model is told before the first message: who it is, how it should answer. "
-    "Llama 2 follows it best when it is short."
+    "It is followed best when it is short."
 )
-NO_SYSTEM = "None. Llama 2 was tuned to do well without one; say here how it should answer."
+NO_SYSTEM = "None. Chat models do well without one; say here how yours should answer."
 
 
 @dataclass(frozen=True, slots=True)
