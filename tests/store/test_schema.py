@@ -134,7 +134,7 @@ def test_all_files_are_private_whatever_the_umask(path: Path) -> None:
         store.close()
     finally:
         os.umask(previous)
-    expected = ("", "-wal", "-shm", ".note", ".lock")
+    expected = ("", "-wal", "-shm", ".note", ".lock", ".reserve")
     assert files == {f"corral.db{suffix}": 0o600 for suffix in expected}
 
 
