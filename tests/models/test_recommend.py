@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from corral.models.catalog import Catalog, find_catalogue
@@ -22,6 +24,19 @@ def test_the_largest_model_that_fits(gigabytes: float, name: str | None) -> None
     assert (found["name"] if found else None) == name
     if found:
         assert "needs" in found["reason"] and "free" in found["reason"]
+
+
+async def test_the_starter_is_told_apart(tmp_path: Path) -> None:
+    from corral.models.library import Library
+    from corral.store.store import Store
+    from corral.tui.conversing import Conversing
+
+    store = Store.open(tmp_path / "corral.db")
+    library = Library(store, Catalog.load(find_catalogue()))
+    conversing = Conversing(store, library, None, None, lambda: 0.0)  # type: ignore[arg-type]
+    await conversing.find_model()
+    assert conversing.better.startswith("This machine can run llama-2-")
+    store.close()
 
 
 def test_a_small_machine_gets_a_smaller_quantization() -> None:

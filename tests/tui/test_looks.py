@@ -217,3 +217,11 @@ def test_every_key_of_the_table_does_something() -> None:
         name = f"action_{key.action.partition('(')[0]}"
         owners = (PromptArea,) if key.where == "prompt" else (ChatScreen, CorralApp)
         assert not key.action or any(hasattr(owner, name) for owner in owners), key
+
+
+async def test_while_only_the_starter_is_here_the_machine_s_best_is_named(tmp_path: Path) -> None:
+    async with chat(tmp_path) as c:
+        assert "This machine can run" not in c.text()
+        c.screen.welcome.greet("Starter", "This machine can run [/INST]: it needs 4.1 GB")
+        await c.pilot.pause()
+        assert "This machine can run [/INST]" in c.text()

@@ -59,6 +59,8 @@ class Conversing:
         """What would answer now; None where no model can."""
         self.no_model: CorralError | None = None
         """Why none can."""
+        self.better = ""
+        """While only the starter is here: what this machine could run, in one sentence."""
 
     @property
     def id(self) -> int:
@@ -150,6 +152,15 @@ class Conversing:
             self.no_model = None
         except CorralError as error:
             self.model, self.no_model = None, error
+        starter = self.model is not None and self.model.source == "starter"
+        self.better = await asyncio.to_thread(self._recommended) if starter else ""
+
+    def _recommended(self) -> str:
+        from corral.models.fit import available_memory
+        from corral.models.recommend import recommend
+
+        found = recommend(self._library.catalog, available_memory())
+        return f"This machine can run {found['name']}: {found['reason']}" if found else ""
 
     # --- saying something -------------------------------------------------------------------------
 

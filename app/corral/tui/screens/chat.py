@@ -132,7 +132,7 @@ class ChatScreen(ChatCommands, Screen[None]):
             if conversing.model is None:
                 self.welcome.explain()
             else:
-                self.welcome.greet(conversing.model_title)
+                self.welcome.greet(conversing.model_title, conversing.better)
         said = [message.text for message in path if message.role == "user"]
         self.prompt.area.recallable(said or EXAMPLES)
         self.prompt.show_context(

@@ -46,8 +46,12 @@ class Welcome(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield self._text
 
-    def greet(self, model: str) -> None:
-        """There is a model; its title is given, cleaned."""
+    def greet(self, model: str, better: str = "") -> None:
+        """There is a model; its title is given, cleaned.
+
+        Args:
+            better: which model would suit the machine better, in one sentence.
+        """
         lines: list[Content] = [
             Content.styled("Keep your llamas at home.", "bold"),
             Content.assemble(
@@ -60,6 +64,9 @@ class Welcome(VerticalScroll, can_focus=False):
         for number, example in enumerate(EXAMPLES):
             click = Style.from_meta({"@click": f"choose({number})"})
             lines.append(Content.assemble(("❯ ", "$primary"), Content(example).stylize(click)))
+        if better:
+            hint = f"{better}. Once its file is here, ^O imports it."
+            lines += [Content(), Content.styled(hint, "$quiet")]
         lines += [Content(), _keys([("^O", "models"), ("^G", "parameters"), ("F1", "help")])]
         self._text.update(Content("\n").join(lines))
 
