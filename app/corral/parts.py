@@ -24,15 +24,23 @@ class Parts:
     paths: Paths
     settings: Settings
     store: Store
+    """Where conversations are kept."""
     library: Library
     engine: Engine
     chatting: Chatting
     notices: list[str] = field(default_factory=list)
     """Plain sentences about what was found at the start: a broken setting, a mended history."""
+    disk: Store | None = None
+    """Where models are kept, when conversations are not kept there."""
 
     async def close(self) -> None:
         await self.engine.close()
+        self.close_stores()
+
+    def close_stores(self) -> None:
         self.store.close()
+        if self.disk is not None:
+            self.disk.close()
 
 
 def build(paths: Paths, *, save: bool = True) -> Parts:
@@ -54,13 +62,13 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
             hint="Set CORRAL_HOME to a folder you may write to.",
         ) from None
     settings, notices = settings_file.load(paths.settings_file)
-    store = Store.open(paths.database)
-    catalog = Catalog.load(find_catalogue())
-    library = Library(store, catalog)
+    disk = Store.open(paths.database)
+    library = Library(disk, Catalog.load(find_catalogue()))
     engine = Engine(paths.engine_log)
-    kept = store if save else Store.open(None)
-    chatting = Chatting(kept, library, engine, settings)
-    return Parts(paths, settings, kept, library, engine, chatting, [*notices, *store.notices])
+    store = disk if save else Store.open(None)
+    chatting = Chatting(store, library, engine, settings)
+    notices += disk.notices
+    return Parts(paths, settings, store, library, engine, chatting, notices, disk)
 
 
 def absolute(path: str) -> Path:

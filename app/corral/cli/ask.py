@@ -62,8 +62,13 @@ def ask(
 ) -> None:
     """Ask PROMPT and stream the answer; text from stdin is appended to it."""
     with errors(as_json=as_json, paths=Paths.from_environment):
+        if no_save and (latest or conversation is not None) and not dry_run:
+            raise UsageError(
+                "--no-save keeps nothing, so it cannot go on with a conversation",
+                hint="Leave out one of the two.",
+            )
         text = _prompt_text(prompt)
-        parts = build(Paths.from_environment(), save=not no_save)
+        parts = build(Paths.from_environment(), save=dry_run or not no_save)
         options = Options(
             model=model,
             system=system,

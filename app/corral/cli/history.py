@@ -30,7 +30,7 @@ def list_conversations(archived: bool, limit: int | None, as_json: bool) -> None
     with errors(as_json=as_json, paths=Paths.from_environment):
         parts = build(Paths.from_environment())
         found = parts.store.conversations(archived=archived, limit=limit)
-        parts.store.close()
+        parts.close_stores()
         if as_json:
             print_json([_record(conversation) for conversation in found])
         elif found:
@@ -60,7 +60,7 @@ def show(id: int, as_json: bool) -> None:
         parts = build(Paths.from_environment())
         conversation = parts.store.conversation(id)
         messages = parts.store.messages(id)
-        parts.store.close()
+        parts.close_stores()
         if as_json:
             print_json(
                 {
@@ -91,7 +91,7 @@ def search(query: str, limit: int, as_json: bool) -> None:
     with errors(as_json=as_json, paths=Paths.from_environment):
         parts = build(Paths.from_environment())
         hits = parts.store.search(query, limit)
-        parts.store.close()
+        parts.close_stores()
         if as_json:
             print_json(
                 [
@@ -120,7 +120,7 @@ def rename(id: int, title: str, as_json: bool) -> None:
     with errors(as_json=as_json, paths=Paths.from_environment):
         parts = build(Paths.from_environment())
         conversation = parts.store.update_conversation(id, title=title.strip())
-        parts.store.close()
+        parts.close_stores()
         if as_json:
             print_json(_record(conversation))
         else:
@@ -137,7 +137,7 @@ def delete(ids: tuple[int, ...], as_json: bool) -> None:
         found = [parts.store.conversation(id) for id in ids]
         for conversation in found:
             parts.store.delete(conversation.id)
-        parts.store.close()
+        parts.close_stores()
         if as_json:
             print_json([_record(conversation) for conversation in found])
         for conversation in found:

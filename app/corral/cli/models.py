@@ -31,7 +31,7 @@ def list_models(everything: bool, as_json: bool) -> None:
     with errors(as_json=as_json, paths=Paths.from_environment):
         parts = build(Paths.from_environment())
         found = parts.library.models(all=everything)
-        parts.store.close()
+        parts.close_stores()
         if as_json:
             print_json([_record(model) for model in found])
             return
@@ -64,7 +64,7 @@ def show(name: str, as_json: bool) -> None:
         parts = build(Paths.from_environment())
         model = parts.library.resolve(name)
         header = parts.library.header(model)
-        parts.store.close()
+        parts.close_stores()
         facts = {
             "architecture": header.architecture,
             "parameters": header.parameters,
@@ -124,7 +124,7 @@ def import_models(
             if not as_json:
                 said = f"{model.name} is used where it lies: {model.path}"
                 say(said if model.format else f"{said} (no prompt format known; give --format)")
-        parts.store.close()
+        parts.close_stores()
         if as_json:
             print_json(results)
         sys.exit(failed.exit_code if failed else 0)

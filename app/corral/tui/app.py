@@ -93,7 +93,6 @@ class CorralApp(App[None]):
         self._entrance = Entrance(sidebar=sidebar)
         self._native_copy = native_copy
         self._environment = environment
-        self._handled: list[int] = []
         self._leaving: asyncio.Task[None] | None = None
         for look in themes.THEMES:
             self.register_theme(look)
@@ -247,7 +246,8 @@ class CorralApp(App[None]):
         if self._leaving is None:
             self._leaving = asyncio.create_task(self._leave(code))
         else:
-            self._leaving.cancel()
+            # Not by cancelling it: what is cancelled before its first step never gets to the exit.
+            self.exit(return_code=code)
 
     async def _leave(self, code: int) -> None:
         try:
@@ -270,9 +270,6 @@ class CorralApp(App[None]):
 
     async def on_unmount(self) -> None:
         """The last chance, however the program ends."""
-        loop = asyncio.get_running_loop()
-        for number in self._handled:
-            loop.remove_signal_handler(number)
         if self.furnished:
             await self.turns.stop_all(0.0)
             self._put_away()
@@ -280,7 +277,11 @@ class CorralApp(App[None]):
             await self.engine.close()
 
     def _handle_signals(self) -> None:
-        """Leave the ordinary way, so that the terminal and the text come out whole."""
+        """Leave the ordinary way, so that the terminal and the text come out whole.
+
+        The handlers stay until the loop is closed: a second signal must not end the process while
+        Textual is giving the terminal back.
+        """
         loop = asyncio.get_running_loop()
         for name in _SIGNALS:
             number = getattr(signal, name, None)
@@ -288,7 +289,6 @@ class CorralApp(App[None]):
                 continue
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.leave, 128 + number)
-                self._handled.append(number)
 
     def _fatal_error(self) -> None:
         """A fault of the program: Textual would print it with all local variables, chats included.

@@ -55,7 +55,7 @@ def run() -> int:
         app.run()
     finally:
         for parts in built:
-            parts.store.close()
+            parts.close_stores()
     if app.failed is not None:
         print(f"corral: {app.failed.title}: {app.failed.message}", file=sys.stderr)  # noqa: T201
         if app.failed.hint:
