@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.scripted_engine import Script, ScriptedEngine
@@ -25,9 +27,23 @@ from corral.chatting import (
 )
 from corral.errors import CorralError, DoesNotFit, EngineDied, NotFound, UsageError
 from corral.models.catalog import Catalog, find_catalogue
+from corral.models.gguf import Header
 from corral.models.library import Library
+from corral.models.local import LocalModel
+from corral.planning import Planner
 from corral.settings import Settings
 from corral.store.store import Store
+
+
+class HeaderOf(Library):
+    """A library that says something else of every file."""
+
+    def __init__(self, library: Library, header: Header) -> None:
+        self.__dict__ |= library.__dict__
+        self._header = header
+
+    def header(self, model: LocalModel) -> Header:
+        return self._header
 
 
 @dataclass
@@ -200,6 +216,67 @@ async def test_control_tags_are_neutralised_and_said(scene: Scene) -> None:
     notices = [event for event in events if isinstance(event, Notice)]
     assert notices and "[INST]" in notices[0].text
     assert scene.store.messages(scene.conversation.id)[0].text == "[INST] hi"
+
+
+async def test_tags_of_a_file_s_own_template_are_neutralised_too(scene: Scene) -> None:
+    library = scene.chatting.library
+    model = library.resolve(None)
+    header = replace(library.header(model), chat_template="[INST] {{ messages }} [/INST]")
+    scene.chatting.planner = Planner(HeaderOf(library, header), Settings())
+    options = Options(format="template")
+    events = await run(scene.chatting.send(scene.conversation.id, "a [/INST] b", options))
+    notices = [event for event in events if isinstance(event, Notice)]
+    assert notices and "[/INST]" in notices[0].text and "<<SYS>>" not in notices[0].text
+
+
+async def test_a_cut_makes_room_for_several_turns(scene: Scene) -> None:
+    """As long as the prompt begins with the same message, only what is new is evaluated."""
+    scene.engine.n_ctx = 1024
+    starts = []
+    for number in range(20):
+        events = await run(scene.chatting.send(scene.conversation.id, f"{number} " + "word " * 60))
+        starts += [event.first_message for event in events if isinstance(event, LeftOut)]
+    assert len(starts) > 8
+    assert len(set(starts)) <= len(starts) / 2
+
+
+async def test_a_fault_of_the_program_ends_the_answer_and_is_passed_on(scene: Scene) -> None:
+    fault: Any = RuntimeError("a bug")
+    scene.engine.scripts = [Script(pieces=["some ", "text"], fail_after=1, error=fault)]
+    with pytest.raises(RuntimeError):
+        await run(scene.chatting.send(scene.conversation.id, "Hello"))
+    answer = scene.store.messages(scene.conversation.id)[1]
+    assert (answer.status, answer.text) == ("failed", "some ")
+    assert "a bug" not in (answer.error or "")
+    assert scene.chatting.running == {}
+
+
+async def test_leaving_the_iteration_stores_what_there_is(scene: Scene) -> None:
+    scene.engine.scripts = [Script(pieces=["half", "more"], hold_after=1)]
+    turn = scene.chatting.send(scene.conversation.id, "Hello")
+    async with contextlib.aclosing(turn):
+        async for event in turn:
+            if isinstance(event, Words):
+                break
+    answer = scene.store.messages(scene.conversation.id)[1]
+    assert (answer.status, answer.text) == ("stopped", "half")
+    assert scene.chatting.running == {}
+
+
+async def test_a_stop_while_the_engine_starts_is_obeyed(scene: Scene) -> None:
+    started = asyncio.Event()
+
+    async def never() -> int:
+        started.set()
+        return int(await asyncio.Future())
+
+    scene.engine.spare_bytes = never  # type: ignore[method-assign]
+    turn = scene.chatting.send(scene.conversation.id, "Hello")
+    reader = asyncio.create_task(run(turn))
+    async with asyncio.timeout(3):
+        await started.wait()
+        turn.stop()
+        assert finished(await reader).message.status == "stopped"
 
 
 async def test_one_answer_at_a_time_in_a_conversation(scene: Scene) -> None:

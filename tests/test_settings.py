@@ -62,3 +62,14 @@ def test_a_broken_file_is_told_and_left_alone(file: Path, content: bytes) -> Non
 def test_a_folder_in_its_place(file: Path) -> None:
     file.mkdir(parents=True)
     assert len(load(file)[1]) == 1
+
+
+def test_a_wrong_sampling_value_is_named(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text('[sampling]\ntemperature = "hot"\n')
+    found, problems = load(file)
+    assert found.sampling == {} and "temperature" in problems[0] and "line 1" in problems[0]
+    file.write_text("[sampling]\ntemprature = 1\n")
+    assert "temprature" in load(file)[1][0]
+    file.write_text("[sampling]\ntemperature = 1\nmax_tokens = 100\n")
+    assert load(file) == (Settings(sampling={"temperature": 1, "max_tokens": 100}), [])

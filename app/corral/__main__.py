@@ -20,7 +20,9 @@ def main() -> None:
 
 
 def _screen() -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+    streams = (sys.stdin, sys.stdout)
+    terminal = all(stream is not None and stream.isatty() for stream in streams)
+    if not terminal or os.environ.get("TERM") == "dumb":
         print(  # noqa: T201
             "corral: the chat screen needs a terminal\n"
             '  hint: use corral ask "…" in scripts and pipes',

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 from corral.chat import formats
 from corral.chat.conversation import Conversation, Message, active_path
@@ -34,6 +34,8 @@ from corral.turn import (
     Words,
     Working,
 )
+
+T = TypeVar("T")
 
 __all__ = [
     "ChatEngine",
@@ -66,6 +68,8 @@ class ChatEngine(Tokenizer, Protocol):
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]: ...
     def stop(self) -> None: ...
     async def spare_bytes(self) -> int: ...
+    @property
+    def loaded_spec(self) -> LoadSpec | None: ...
 
 
 class Chatting:
@@ -88,8 +92,6 @@ class Chatting:
         self.loaded: protocol.Loaded | None = None
         self.model: LocalModel | None = None
         """The model in memory."""
-        self.spec: LoadSpec | None = None
-        """How it was loaded."""
         self.planner = Planner(library, settings)
         self.running: dict[int, Turn] = {}
         """Turns in work, by conversation."""
@@ -113,7 +115,7 @@ class Chatting:
             DoesNotFit: not even this message alone fits the window; its text is the draft again.
         """
 
-        async def events(turn: Turn) -> AsyncIterator[Event]:
+        async def events(turn: Turn) -> AsyncGenerator[Event, None]:
             if not text.strip():
                 raise UsageError("The message is empty", title="Nothing to send")
             at = parent
@@ -121,20 +123,24 @@ class Chatting:
                 at = (await asyncio.to_thread(self.store.conversation, conversation)).active
             message = await asyncio.to_thread(self.store.add_user, conversation, text, at)
             yield Sent(message)
-            async for event in self._answer(turn, message, options, fresh=True):
-                yield event
+            answer = self._answer(turn, message, options, fresh=True)
+            async with contextlib.aclosing(answer) as stream:
+                async for event in stream:
+                    yield event
 
         return self._turn(conversation, events)
 
     def regenerate(self, message: Message, options: Options = Options()) -> Turn:
         """Another answer to the same message; ``message`` may be the answer or the question."""
 
-        async def events(turn: Turn) -> AsyncIterator[Event]:
+        async def events(turn: Turn) -> AsyncGenerator[Event, None]:
             question = message
             if message.role == "assistant" and message.parent is not None:
                 question = await asyncio.to_thread(self.store.message, message.parent)
-            async for event in self._answer(turn, question, options, fresh=False):
-                yield event
+            answer = self._answer(turn, question, options, fresh=False)
+            async with contextlib.aclosing(answer) as stream:
+                async for event in stream:
+                    yield event
 
         return self._turn(message.conversation, events)
 
@@ -145,7 +151,7 @@ class Chatting:
                 hint="Stop it first, or wait until it is done.",
             )
 
-        async def registered() -> AsyncIterator[Event]:
+        async def registered() -> AsyncGenerator[Event, None]:
             self.running[conversation] = turn
             try:
                 async with contextlib.aclosing(events(turn)) as stream:
@@ -161,7 +167,7 @@ class Chatting:
 
     async def _answer(
         self, turn: Turn, question: Message, options: Options, *, fresh: bool
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """The one streaming loop. ``fresh``: the question was just sent and may be taken back."""
         answer = await asyncio.to_thread(
             self.store.begin_answer,
@@ -176,8 +182,10 @@ class Chatting:
             async with self._engine_turn(turn) as waited:
                 if waited:
                     yield turn.working or Working("waiting")
-                async for event in self._stream(turn, question, options, record):
-                    yield event
+                steps = self._stream(turn, question, options, record)
+                async with contextlib.aclosing(steps) as stream:
+                    async for event in stream:
+                        yield event
         except _TooLong as too_long:
             if fresh:
                 record.close()
@@ -189,37 +197,43 @@ class Chatting:
         except CorralError as error:
             yield Finished(await record.finish("failed", error=error), error)
         except (asyncio.CancelledError, GeneratorExit):
-            # The caller is gone: stop the engine, keep the text, and do not wait for anything.
-            self.engine.stop()
+            # The caller is gone: keep the text, and do not wait for anything. Closing the streams
+            # has stopped the engine.
             record.finish_now("stopped")
             raise
+        except Exception as error:
+            fault = CorralError("The answer could not be finished because of a fault in corral")
+            record.finish_now("failed", error=fault)
+            raise error
         else:
             yield Finished(record.message)
 
     async def _stream(
         self, turn: Turn, question: Message, options: Options, record: Record
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Load, render, generate: everything a failure of which becomes one failed answer."""
         conversation = await asyncio.to_thread(self.store.conversation, question.conversation)
-        plan = await asyncio.to_thread(
-            self.planner.plan,
-            conversation,
-            options,
-            loaded=self.spec,
-            spare=await self.engine.spare_bytes(),
+        spare = await _unless_stopped(turn, self.engine.spare_bytes())
+        work = asyncio.to_thread(
+            self.planner.plan, conversation, options, loaded=self.engine.loaded_spec, spare=spare
         )
-        async for event in self._until_stopped(turn, self.engine.load(plan.spec)):
-            if isinstance(event, protocol.Loaded):
-                self.loaded, self.model, self.spec = event, plan.model, plan.spec
-            else:
-                yield turn.tell(Working("loading", event.done, event.total))
+        plan = await _unless_stopped(turn, work)
+        async with contextlib.aclosing(self.engine.load(plan.spec)) as load:
+            while (event := await _unless_stopped(turn, anext(load, None))) is not None:
+                if isinstance(event, protocol.Loaded):
+                    self.loaded, self.model = event, plan.model
+                else:
+                    yield turn.tell(Working("loading", event.done, event.total))
         assert self.loaded is not None
         record.model = provenance(plan, self.loaded)
         path = active_path(
             await asyncio.to_thread(self.store.messages, conversation.id), question.id
         )
+        building = build_prompt(
+            self.engine, plan, self.loaded.n_ctx, formats.turns(path), seen_from=_seen_from(path)
+        )
         try:
-            prompt = await build_prompt(self.engine, plan, self.loaded.n_ctx, formats.turns(path))
+            prompt = await _unless_stopped(turn, building)
         except DoesNotFit as error:
             raise _TooLong(error) from None
         if prompt.tags:
@@ -240,20 +254,21 @@ class Chatting:
             stop=format.stop if format else (),
             strip_leading_space=format is not formats.COMPLETION,
         )
-        async for event in self._until_stopped(turn, events, finishes=True):
-            if isinstance(event, protocol.Progress):
-                yield turn.tell(Working("reading", event.done, event.total))
-            elif isinstance(event, protocol.Delta):
-                turn.working = None
-                turn.text += event.text
-                yield Words(event.text, event.tokens)
-            else:
-                record.model["threads"] = event.threads
-                record.parameters |= plan.sampling.model_dump(exclude_defaults=True)
-                record.parameters["seed"] = event.seed
-                await record.finish(
-                    "stopped" if event.stop_reason == "stopped" else "complete", finished=event
-                )
+        async with contextlib.aclosing(self._until_stopped(turn, events)) as generation:
+            async for event in generation:
+                if isinstance(event, protocol.Progress):
+                    yield turn.tell(Working("reading", event.done, event.total))
+                elif isinstance(event, protocol.Delta):
+                    turn.working = None
+                    turn.text += event.text
+                    yield Words(event.text, event.tokens)
+                else:
+                    record.model["threads"] = event.threads
+                    record.parameters |= plan.sampling.model_dump(exclude_defaults=True)
+                    record.parameters["seed"] = event.seed
+                    await record.finish(
+                        "stopped" if event.stop_reason == "stopped" else "complete", finished=event
+                    )
 
     @contextlib.asynccontextmanager
     async def _engine_turn(self, turn: Turn) -> AsyncIterator[bool]:
@@ -276,14 +291,9 @@ class Chatting:
                 acquire.cancel()
 
     async def _until_stopped(
-        self, turn: Turn, events: AsyncGenerator[Any, None], *, finishes: bool = False
-    ) -> AsyncIterator[Any]:
-        """Pass events on; when the turn is stopped, tell the engine once.
-
-        Args:
-            finishes: the stream says itself how it ended (generation); otherwise a stop ends the
-                turn here.
-        """
+        self, turn: Turn, events: AsyncGenerator[Any, None]
+    ) -> AsyncGenerator[Any, None]:
+        """Pass a generation on; when the turn is stopped, tell the engine, which then ends it."""
         if turn.stopping.is_set():
             raise _StoppedEarly
         stop = asyncio.ensure_future(turn.stopping.wait())
@@ -298,10 +308,11 @@ class Chatting:
             if turn.stopping.is_set():
                 raise _StoppedEarly from None
             raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.engine.stop()
+            raise
         finally:
             stop.cancel()
-        if turn.stopping.is_set() and not finishes:
-            raise _StoppedEarly
 
     async def preview(
         self, conversation: Conversation | None, text: str, options: Options
@@ -315,8 +326,37 @@ class Chatting:
         async with self._engine_free:
             async for event in self.engine.load(plan.spec.model_copy(update={"vocab_only": True})):
                 if isinstance(event, protocol.Loaded) and event.n_ctx == 0:
-                    self.loaded = self.model = self.spec = None
+                    self.loaded = self.model = None
             return await build_prompt(self.engine, plan, plan.spec.n_ctx, formats.turns(path))
+
+
+async def _unless_stopped(turn: Turn, work: Awaitable[T]) -> T:
+    """The result of ``work``; when the turn is stopped first, the work is cancelled.
+
+    Raises:
+        _StoppedEarly: the person stopped the turn.
+    """
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(turn.stopping.wait())
+    try:
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise _StoppedEarly
+    finally:
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _seen_from(path: Sequence[Message]) -> int | None:
+    """The first message the model saw for the latest answer of the path, where it was cut."""
+    for message in reversed(path):
+        if message.role == "assistant" and message.parameters:
+            first = message.parameters.get("window_from")
+            return first if isinstance(first, int) else None
+    return None
 
 
 class _TooLong(Exception):

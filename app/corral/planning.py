@@ -44,6 +44,8 @@ class Plan:
     max_tokens: int
     format: str
     system: str
+    template_tags: tuple[str, ...] = ()
+    """Ordinary text that structures the file's own template: neutralised in every message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Planner:
             max_tokens=_checked(_Limits, _known(_Limits, parameters)).max_tokens,
             format=_format(options.format, model),
             system=system or model.default_system,
+            template_tags=_template_tags(header.chat_template or ""),
         )
 
 
@@ -152,6 +155,11 @@ def _format(wanted: str | None, model: LocalModel) -> str:
     return format
 
 
+def _template_tags(template: str) -> tuple[str, ...]:
+    tags = [tag for format in formats.FORMATS.values() for tag in format.tags]
+    return tuple(tag for tag in dict.fromkeys(tags) if tag in template)
+
+
 class Tokenizer(Protocol):
     """What building a prompt needs of the engine."""
 
@@ -161,10 +169,28 @@ class Tokenizer(Protocol):
     ) -> Sequence[Segment]: ...
 
 
+LONGEST_TOKEN = 64
+"""Characters that no token exceeds on average: runs of spaces come nearest."""
+
+ROOM = 0.6
+"""Share of the window a prompt takes after it had to be cut."""
+
+
 async def build_prompt(
-    engine: Tokenizer, plan: Plan, n_ctx: int, dialogue: Sequence[formats.Turn]
+    engine: Tokenizer,
+    plan: Plan,
+    n_ctx: int,
+    dialogue: Sequence[formats.Turn],
+    *,
+    seen_from: int | None = None,
 ) -> Prompt:
     """Render and tokenize what fits the window, leaving out the oldest exchanges where it must.
+
+    What is left out stays out, and when more has to go, room is made for several turns: as long as
+    a prompt begins as the last one did, only what is new is evaluated.
+
+    Args:
+        seen_from: id of the message the last prompt began with, where that was not the first one.
 
     Raises:
         DoesNotFit: not even the last message fits alone.
@@ -174,6 +200,9 @@ async def build_prompt(
 
     async def cost(start: int) -> int:
         segments, tags = await _segments(engine, plan, dialogue[start:])
+        size = sum(len(value) for _, value in segments)
+        if size > LONGEST_TOKEN * n_ctx:
+            return size // LONGEST_TOKEN  # At least so many: not worth tokenizing.
         rendered[start] = Prompt(
             format=plan.format,
             text="".join(_shown(segment) for segment in segments),
@@ -184,10 +213,16 @@ async def build_prompt(
         )
         return len(rendered[start].tokens)
 
-    start, tokens = await first_that_fits(len(dialogue), budget, cost)
+    start, tokens = 0, await cost(0)
+    before = next((i for i, turn in enumerate(dialogue) if turn.first_message == seen_from), 0)
+    if tokens > budget and before:
+        start, tokens = before, await cost(before)
+    if tokens > budget and len(dialogue) > 1:
+        start, tokens = await first_that_fits(len(dialogue), int(ROOM * budget), cost)
     if tokens > budget:
         raise DoesNotFit(
-            f"The message makes a prompt of {tokens} tokens, but only {budget} of the "
+            f"The message makes a prompt of {'' if start in rendered else 'at least '}{tokens} "
+            f"tokens, but only {budget} of the "
             f"{n_ctx} tokens of this window are free for it",
             title="Message too long",
             hint="Shorten it, or choose a larger context window.",
@@ -200,12 +235,19 @@ async def _segments(
 ) -> tuple[Sequence[Segment], list[str]]:
     if plan.format != formats.TEMPLATE:
         return formats.render(formats.FORMATS[plan.format], plan.system, dialogue)
-    messages = [{"role": "system", "content": plan.system}] if plan.system else []
+    found: list[str] = []
+
+    def message(role: str, content: str) -> dict[str, str]:
+        content, tags = formats.neutralise(content, plan.template_tags)
+        found.extend(tags)
+        return {"role": role, "content": content}
+
+    messages = [message("system", plan.system)] if plan.system else []
     for turn in dialogue:
-        messages.append({"role": "user", "content": turn.user})
+        messages.append(message("user", turn.user))
         if turn.answer is not None:
-            messages.append({"role": "assistant", "content": turn.answer})
-    return await engine.render(messages), []
+            messages.append(message("assistant", turn.answer))
+    return await engine.render(messages), list(dict.fromkeys(found))
 
 
 def provenance(plan: Plan, loaded: protocol.Loaded) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from corral.engine.protocol import KvType
+from corral.engine.protocol import KvType, Sampling
 
 
 class EngineSettings(BaseModel):
@@ -52,6 +52,16 @@ class Settings(BaseModel):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     sampling: dict[str, Any] = Field(default_factory=dict)
     """``[sampling]``: sampling parameters for every conversation, over the model's own."""
+
+    @field_validator("sampling")
+    @classmethod
+    def _known_sampling(cls, values: dict[str, Any]) -> dict[str, Any]:
+        try:
+            Sampling.model_validate({k: v for k, v in values.items() if k != "max_tokens"})
+        except ValidationError as error:
+            detail = error.errors()[0]
+            raise ValueError(f"{detail['loc'][0]}: {detail['msg']}") from None
+        return values
 
 
 def load(path: Path) -> tuple[Settings, list[str]]:

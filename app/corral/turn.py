@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,7 +84,7 @@ class Turn:
     text is back in the draft.
     """
 
-    def __init__(self, conversation: int, events: AsyncIterator[Event]) -> None:
+    def __init__(self, conversation: int, events: AsyncGenerator[Event, None]) -> None:
         self.conversation = conversation
         self.answer: Message | None = None
         self.text = ""
@@ -106,6 +106,10 @@ class Turn:
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events
 
+    async def aclose(self) -> None:
+        """End it where it is and store what there is: for a caller that leaves the iteration."""
+        await self._events.aclose()
+
 
 class Record:
     """The row of one answer: checkpoints while it streams, and exactly one ending."""
@@ -117,6 +121,7 @@ class Record:
         self._store = store
         self._turn = turn
         self._checkpoints: asyncio.Task[None] | None = None
+        self._ended = False
 
     def start_checkpoints(self) -> None:
         self._checkpoints = asyncio.create_task(self._checkpoint())
@@ -152,8 +157,11 @@ class Record:
         finished: protocol.Finished | None = None,
         error: CorralError | None = None,
     ) -> Message:
-        """Write the ending without waiting for the event loop."""
+        """Write the ending without waiting for the event loop; only the first one counts."""
         self.close()
+        if self._ended:
+            return self.message
+        self._ended = True
         reason = finished.stop_reason if finished else "error" if error else "stopped"
         self.message = self._store.finish_answer(
             self.message.id,

@@ -165,6 +165,29 @@ def test_a_signal_keeps_what_was_written(
     assert shown["messages"][1]["text"]
 
 
+def test_a_reader_that_leaves_in_the_middle_loses_nothing(corral: Corral) -> None:
+    command = f"{sys.executable} -P -m corral ask 'Write a very long story.' | head -c 5"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.stderr == b"" and len(done.stdout) == 5
+    shown = corral("history", "show", "1", "--json").json
+    assert shown["messages"][1]["status"] == "stopped" and shown["messages"][1]["text"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_letter_the_locale_does_not_know_ends_nothing(
+    corral: Corral, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    run = corral("ask", "Continue: 日本", "--complete", "--max-tokens", "4", "--dry-run")
+    assert run.code == 0 and "日本" in run.out
+
+
+def test_a_closed_stdin_is_no_input(corral: Corral) -> None:
+    command = f"{sys.executable} -P -m corral ask hi --max-tokens 2 --no-save <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_files_are_private(corral: Corral, private_home: Path) -> None:
     old = os.umask(0)
     try:

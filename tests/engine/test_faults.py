@@ -15,7 +15,7 @@ import psutil
 import pytest
 from tests.engine.conftest import load
 
-from corral.engine import process
+from corral.engine import process, protocol
 from corral.engine.engine import Engine
 from corral.engine.protocol import Delta, Finished, LoadSpec, Sampling
 from corral.errors import CorralError, EngineDied, EngineError, EngineHung
@@ -91,6 +91,30 @@ async def test_a_worker_that_does_not_stop_is_killed(engine: Engine, starter: Pa
                 os.kill(engine.pid, signal.SIGSTOP)
                 engine.stop()
     assert time.monotonic() - stopped < 4
+
+
+async def test_a_worker_that_hangs_before_it_is_ready_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "READY_LIMIT", 1.5)
+    command = misbehaving("time.sleep(60)")
+    engine = Engine(tmp_path / "engine.log", command=lambda: command)
+    with pytest.raises(EngineHung):
+        await engine.spare_bytes()
+    await engine.close()
+
+
+async def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    engine = Engine(tmp_path / "file" / "engine.log")
+    with pytest.raises(EngineDied, match="log"):
+        await engine.ready()
+
+
+def test_what_cannot_be_sent_is_made_sendable() -> None:
+    line = protocol.encode(protocol.Tokenize(id=1, segments=(("text", "a\ud800b"),)))
+    command = protocol.parse_command(line)
+    assert isinstance(command, protocol.Tokenize) and command.segments == (("text", "a?b"),)
 
 
 @pytest.mark.parametrize(

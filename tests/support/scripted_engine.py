@@ -54,6 +54,10 @@ class ScriptedEngine:
         """End the pause of the running answer, and of all that follow."""
         self._go_on.set()
 
+    @property
+    def loaded_spec(self) -> LoadSpec | None:
+        return self._loaded
+
     async def spare_bytes(self) -> int:
         return 0
 

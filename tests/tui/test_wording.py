@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from corral import trouble
 from corral.chat.conversation import Message, Role
 from corral.chatting import Working
 from corral.errors import CorralError
-from corral.tui import links, trouble, wording
+from corral.tui import links, wording
 from corral.tui.dialogue import Dialogue, window_line
 from corral.tui.widgets.line import Part, fit
 from corral.tui.widgets.markdown import code_blocks

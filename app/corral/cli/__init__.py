@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import sys
 
 import click
 
@@ -45,5 +47,9 @@ class _Lazy(click.Group):
 @click.option("--offline", is_flag=True, help="Forbid every network connection.")
 def main(offline: bool) -> None:
     """Chat with Llama 2 models in your terminal, offline."""
+    for stream in (sys.stdout, sys.stderr):
+        # Whatever the locale says: an answer does not end at a letter that it does not know.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
     if offline:
         os.environ["CORRAL_OFFLINE"] = "1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import click
 
 from corral.chat.conversation import Conversation
 from corral.chatting import Finished, LeftOut, Notice, Options, Sent, Turn, Words, Working
-from corral.cli.output import INTERRUPTED, StatusLine, errors, note, print_json, report
+from corral.cli.output import StatusLine, errors, note, print_json, report
 from corral.errors import UsageError
 from corral.parts import Parts, build
 from corral.paths import Paths
@@ -93,7 +94,7 @@ def _prompt_text(prompt: str | None) -> str:
         UsageError: nothing to ask, or stdin is not text.
     """
     parts = [prompt] if prompt else []
-    if not sys.stdin.isatty() and (piped := _read_stdin()):
+    if sys.stdin is not None and not sys.stdin.isatty() and (piped := _read_stdin()):
         parts.append(piped)
     text = "\n\n".join(parts)
     if not text.strip():
@@ -174,11 +175,12 @@ class _Ask:
         self._stop_on_signals(turn)
         code = 1
         try:
-            async for event in turn:
-                if isinstance(event, Finished):
-                    code = self._finish(event)
-                else:
-                    self._show(event)
+            async with contextlib.aclosing(turn):
+                async for event in turn:
+                    if isinstance(event, Finished):
+                        code = self._finish(event)
+                    else:
+                        self._show(event)
         finally:
             self._status.clear()
             await self._parts.close()
@@ -271,4 +273,4 @@ class _Ask:
                 f"first token {timings['first_token_ms'] / 1000:.2f} s · "
                 f"{usage['reused_tokens']} of {usage['prompt_tokens']} prompt tokens reused"
             )
-        return INTERRUPTED if message.stop_reason == "stopped" and self._signal == 2 else 0
+        return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from corral.errors import CorralError
 from corral.paths import Paths
 from corral.text import clean, clean_line
+from corral.trouble import write_down
 
 INTERRUPTED = 130
 
@@ -78,13 +78,7 @@ def errors(*, as_json: bool = False, paths: Callable[[], Paths]) -> Iterator[Non
         sys.exit(0)
     except Exception as error:
         log = paths().app_log
-        try:
-            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with log.open("a", encoding="utf-8") as file:
-                traceback.print_exc(file=file)
-            hint = f"{log} holds the details."
-        except OSError:
-            hint = ""
+        hint = f"{log} holds the details." if write_down(log, error) else ""
         unexpected = CorralError(f"{type(error).__name__} in corral itself", hint=hint)
         sys.exit(report(unexpected, as_json=as_json))
 

@@ -49,12 +49,19 @@ class Engine:
         self._spec: LoadSpec | None = None
         self._loaded: Loaded | None = None
         self._active: int | None = None
-        self._killer: asyncio.TimerHandle | None = None
+        self._killers: dict[int, asyncio.TimerHandle] = {}
+        """Of requests that were told to stop: what happens if they do not."""
+        self._starting = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
         """Process id of the living worker."""
         return self._worker.pid if self._worker is not None and self._worker.alive else None
+
+    @property
+    def loaded_spec(self) -> LoadSpec | None:
+        """How the model in memory was loaded; None where there is none, also after a crash."""
+        return self._spec if self._loaded is not None and self.pid is not None else None
 
     async def spare_bytes(self) -> int:
         """Bytes a model may use besides the free memory of the machine.
@@ -194,10 +201,10 @@ class Engine:
     def stop(self) -> None:
         """Stop the request in work at once; a worker that does not obey in a second is killed."""
         worker, id = self._worker, self._active
-        if worker is None or id is None or self._killer is not None:
+        if worker is None or id is None or id in self._killers:
             return
         worker.send(protocol.Cancel(id=id))
-        self._killer = asyncio.get_running_loop().call_later(
+        self._killers[id] = asyncio.get_running_loop().call_later(
             STOP_SECONDS, worker.kill, EngineDied("The engine did not stop in time and was ended")
         )
 
@@ -208,10 +215,11 @@ class Engine:
     # --- inside -----------------------------------------------------------------------------------
 
     async def _living_worker(self) -> Worker:
-        if self._worker is None or not self._worker.alive:
-            await self._discard()
-            self._worker = await Worker.start(self._log, self._command(), self._environment)
-        return self._worker
+        async with self._starting:
+            if self._worker is None or not self._worker.alive:
+                await self._discard()
+                self._worker = await Worker.start(self._log, self._command(), self._environment)
+            return self._worker
 
     def _loaded_worker(self) -> Worker:
         if self._worker is None or self._loaded is None:
@@ -261,9 +269,8 @@ class Engine:
             worker.end(id)
             if self._active == id:
                 self._active = None
-                if self._killer is not None:
-                    self._killer.cancel()
-                    self._killer = None
+            if killer := self._killers.pop(id, None):
+                killer.cancel()
 
 
 async def _until_ended(queue: asyncio.Queue[protocol.Event | EngineError]) -> None:

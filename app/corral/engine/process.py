@@ -19,8 +19,11 @@ from corral.errors import EngineDied, EngineError, EngineHung
 HEARTBEAT_LIMIT = 10.0
 """Seconds without a heartbeat after which a worker counts as hung."""
 
-NATIVE_LIMIT = 300.0
-"""Seconds one native call may take: a prompt step of a 70B model on a slow disk is minutes."""
+READY_LIMIT = 60.0
+"""Seconds a worker may take to load the native library; on a busy machine it is one or two."""
+
+NATIVE_LIMIT = 1800.0
+"""Seconds one native call may take: mapping a 70B model from a slow disk is many minutes."""
 
 LOG_LIMIT = 1024 * 1024
 """Bytes of log above which the next worker starts a new file and the old one is kept once."""
@@ -73,11 +76,12 @@ class Worker:
         cls, log: Path, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> Worker:
         """Start a worker; it is usable at once, :attr:`ready` tells when its library is loaded."""
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):
-            if log.stat().st_size > LOG_LIMIT:
-                log.replace(log.with_suffix(".old.log"))
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            descriptor = _open_log(log)
+        except OSError as error:
+            raise EngineDied(
+                f"The engine's log {log} cannot be written: {error.strerror or error}"
+            ) from None
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -146,6 +150,10 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            raise
         self._watchdog.cancel()
         await asyncio.gather(self._reader, self._watchdog, return_exceptions=True)
         # The transport closes its pipes one loop iteration later; let it, so that nothing is left
@@ -186,8 +194,9 @@ class Worker:
             if now - last > 3.0:
                 self._heard = now
             last = now
-            if now - self._heard > HEARTBEAT_LIMIT and self.ready.done():
-                self.kill(EngineHung("The engine gave no sign of life for 10 seconds"))
+            silence = now - self._heard
+            if silence > (HEARTBEAT_LIMIT if self.ready.done() else READY_LIMIT):
+                self.kill(EngineHung(f"The engine gave no sign of life for {silence:.0f} seconds"))
             elif self._native_ms > NATIVE_LIMIT * 1000:
                 self.kill(EngineHung("The engine did not come back from a computation"))
 
@@ -200,6 +209,14 @@ class Worker:
             self.ready.exception()  # whoever waits gets it; nobody waiting is fine too
         for queue in self._pending.values():
             queue.put_nowait(cause)
+
+
+def _open_log(log: Path) -> int:
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > LOG_LIMIT:
+            log.replace(log.with_suffix(".old.log"))
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def _death(code: int) -> EngineDied:

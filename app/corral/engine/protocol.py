@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 FRAME_LIMIT = 8 * 1024 * 1024
 """Longest line, in bytes, that is read from the other side."""
@@ -89,7 +90,7 @@ class Sampling(Model):
     frequency_penalty: float = Field(0.0, ge=-10, le=10)
     presence_penalty: float = Field(0.0, ge=-10, le=10)
     penalty_last_n: int = Field(64, ge=-1, description="tokens looked back, -1 is all")
-    logit_bias: dict[int, float] = Field(default_factory=dict, description="token id to bias")
+    logit_bias: dict[int, FiniteFloat] = Field(default_factory=dict, description="token id to bias")
     seed: int | None = Field(None, ge=0, le=0xFFFF_FFFE, description="none draws a new one")
 
 
@@ -354,5 +355,19 @@ def parse_event(line: bytes) -> Event:
 
 
 def encode(message: Model) -> bytes:
-    """One line, ready to be written. Lone surrogates cannot be sent and become U+FFFD."""
-    return message.model_dump_json(exclude_defaults=False).encode("utf-8", "replace") + b"\n"
+    """One line, ready to be written. Lone surrogates cannot be sent and become “?”."""
+    try:
+        return message.model_dump_json().encode() + b"\n"
+    except PydanticSerializationError:
+        values = _without_surrogates(message.model_dump())
+        return type(message).model_validate(values).model_dump_json().encode() + b"\n"
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_without_surrogates(item) for item in value)
+    return value

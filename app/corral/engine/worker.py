@@ -223,8 +223,8 @@ class _Generation:
                     reason = would_be
                     last = time.perf_counter()
                     first = first or last
-            self._send(self._text.feed(b"", final=True), flush=True)
         finally:
+            self._send(self._text.feed(b"", final=True), flush=True)
             self._chain.close()
         end = time.perf_counter()
         prompt_done = prompt_done or end
@@ -357,7 +357,9 @@ def main() -> None:
         try:
             command = protocol.parse_command(line)
         except ValidationError as error:
-            wire.send(protocol.Failed(id=None, code="internal", message=str(error)[:500]))
+            # Without the input: it may be somebody's words.
+            reasons = [detail["msg"] for detail in error.errors(include_input=False)]
+            wire.send(protocol.Failed(id=None, code="internal", message="; ".join(reasons[:3])))
             continue
         if isinstance(command, protocol.Cancel):
             inference.cancel(command.id)

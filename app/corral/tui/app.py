@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
@@ -17,9 +18,10 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
+from corral import trouble
 from corral.errors import CorralError
 from corral.text import clean, clean_line
-from corral.tui import clipboard, themes, trouble
+from corral.tui import clipboard, themes
 from corral.tui.entrance import Entrance
 from corral.tui.toasts import say
 
@@ -124,10 +126,13 @@ class CorralApp(App[None]):
         await self.push_screen(self.chat)
         self.chat.prompt.area.focus()
         self.chat.prompt.area.insert(self._entrance.typed)
-        if self._entrance.sent:
+        if self._entrance.message:
             while not self.chat.ready:  # noqa: ASYNC110 - once, for a few frames
                 await asyncio.sleep(0.02)
-            self.chat.prompt.area.action_send()
+            kept = self.chat.prompt.text
+            self.chat.prompt.fill("")
+            await self.chat.submit(self._entrance.message)
+            self.chat.prompt.fill(f"{self.chat.prompt.text}{kept}")
         self.watch(self, "theme", self._keep_theme, init=False)
         notices = [*parts.notices, *parts.store.notices]
         if parts.settings.theme not in self.available_themes:
@@ -142,7 +147,8 @@ class CorralApp(App[None]):
         from corral.tui.turns import Turns
 
         parts = self._build()
-        turns = Turns(parts.chatting, self._on_turn, time.monotonic)
+        note_fault = partial(trouble.write_down, parts.paths.app_log)
+        turns = Turns(parts.chatting, self._on_turn, time.monotonic, note_fault)
         conversing = Conversing(
             parts.store, parts.library, turns, parts.settings.model, self._clock
         )

@@ -216,6 +216,8 @@ class Conversing:
             await self.open(self.id)
             return
         emptied = self.conversation
+        stored = await asyncio.to_thread(self._store.conversation, self.id)
+        await asyncio.to_thread(self._store.remember, _DRAFT, stored.draft)
         with contextlib.suppress(NotFound):
             await asyncio.to_thread(self._store.delete, self.id)
         self._take(replace(emptied, id=0, active=None, draft=""), Dialogue())

@@ -27,8 +27,8 @@ class Entrance(Screen[None]):
         super().__init__(classes="" if sidebar else "-no-sidebar")
         self.typed = ""
         """What came from the keyboard meanwhile."""
-        self.sent = False
-        """Whether Enter came after it."""
+        self.message = ""
+        """What was typed before Enter: to be sent as soon as somebody can answer."""
 
     def compose(self) -> ComposeResult:
         yield Line(
@@ -55,7 +55,8 @@ class Entrance(Screen[None]):
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "enter":
-            self.sent = bool(self.typed.strip())
+            if self.typed.strip() and not self.message:
+                self.message, self.typed = self.typed, ""
         elif event.is_printable and event.character:
             self.typed += event.character
         elif event.key == "ctrl+j":
@@ -69,6 +70,6 @@ class Entrance(Screen[None]):
         self._show_typed()
 
     def _show_typed(self) -> None:
-        if self.typed:
+        if self.typed or self.message:
             line = self.typed.rpartition("\n")[2][-200:]
             self.query_one("#prompt", Static).update(Content(clean_line(line)))

@@ -78,12 +78,14 @@ def _claim_terminal(paths: Paths) -> None:
     """
     if os.name != "posix":
         return
-    screen = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+    # With stderr redirected, the screen is still the terminal that stdout is.
+    terminal = os.dup(2 if os.isatty(2) else 1)
+    screen = os.fdopen(terminal, "w", encoding="utf-8", errors="replace")
     try:
         paths.make()
+        log = os.open(paths.app_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:
-        return  # The parts will say what is wrong with the folder.
-    log = os.open(paths.app_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(os.devnull, os.O_WRONLY)  # The parts will say what is wrong with the folder.
     os.dup2(log, 2)
     os.close(log)
     sys.__stderr__ = screen  # type: ignore[misc]

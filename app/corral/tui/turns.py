@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -20,9 +20,6 @@ from corral.chatting import (
     Words,
 )
 from corral.errors import CorralError, DoesNotFit
-from corral.tui.trouble import describe
-
-log = logging.getLogger(__name__)
 
 
 class Live:
@@ -93,8 +90,15 @@ class Turns:
         now: a clock that never goes back.
     """
 
-    def __init__(self, chatting: Chatting, report: Report, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        chatting: Chatting,
+        report: Report,
+        now: Callable[[], float],
+        note_fault: Callable[[BaseException], object],
+    ) -> None:
         self._chatting = chatting
+        self._note_fault = note_fault
         self._report = report
         self._now = now
         self.live: dict[int, Live] = {}
@@ -151,16 +155,17 @@ class Turns:
 
     async def _follow(self, live: Live) -> None:
         try:
-            async for event in live.turn:
-                live.take(event)
-                self._report(live, event)
-                # However fast an engine answers, the screen gets its share.
-                await asyncio.sleep(0)
+            async with contextlib.aclosing(live.turn):
+                async for event in live.turn:
+                    live.take(event)
+                    self._report(live, event)
+                    # However fast an engine answers, the screen gets its share.
+                    await asyncio.sleep(0)
         except CorralError as error:
             live.error = error
             live.refused = live.question is None or isinstance(error, DoesNotFit)
         except Exception as error:
-            log.error("A turn failed\n%s", describe(error))
+            self._note_fault(error)
             live.error = CorralError(
                 "The answer could not be finished because of a fault in the program",
                 hint="What was written so far is kept; the log says where it happened.",

@@ -231,8 +231,8 @@ class LlamaModel:
         """
         reused = _common_prefix(self.tokens, prompt)
         # There are logits only for what is decoded now, so an exact hit replays its last token.
-        reused = min(reused, len(prompt) - 1)
-        self._truncate(reused)
+        self._truncate(min(reused, len(prompt) - 1))
+        reused = len(self.tokens)
         todo = len(prompt) - reused
         done = 0
         chunk = min(self._n_batch, 64)
@@ -293,7 +293,9 @@ class LlamaModel:
 
     def _truncate(self, length: int) -> None:
         if length < len(self.tokens):
-            L.llama_memory_seq_rm(self._memory, 0, length, -1)
+            if not L.llama_memory_seq_rm(self._memory, 0, length, -1):
+                L.llama_memory_clear(self._memory, True)
+                length = 0
             del self.tokens[length:]
 
     def _set_threads(self, *, generation: int = 0, prompt: int = 0) -> None:

@@ -65,8 +65,10 @@ def render(
         raise
     except (JinjaError, RecursionError, MemoryError, TypeError, ValueError, ArithmeticError) as e:
         raise TemplateError(f"{type(e).__name__}: {e}") from None
-    if f"{_OPEN}{len(messages) - 1}{_CLOSE}" not in text:
-        raise TemplateError("it leaves out or rewrites what was said")
+    missing = [n for n in range(len(messages)) if f"{_OPEN}{n}{_CLOSE}" not in text]
+    if missing:
+        role = messages[missing[0]].get("role", "user")
+        raise TemplateError(f"it leaves out or rewrites what was said ({role})")
     return _segments(text, contents, special_tokens)
 
 

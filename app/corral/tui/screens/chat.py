@@ -245,14 +245,13 @@ class ChatScreen(ChatCommands, Screen[None]):
 
     @on(Prompt.Submitted)
     async def _on_submitted(self, event: Prompt.Submitted) -> None:
+        await self.submit(event.text)
+
+    async def submit(self, text: str) -> None:
         conversing = self.conversing
         if conversing.live is not None:
-            say(
-                self,
-                "An answer is still being written here. Esc stops it; your text stays in the box",
-                "Not sent",
-                "warning",
-            )
+            busy = "An answer is still being written here. Esc stops it; your text stays in the box"
+            say(self, busy, "Not sent", "warning")
             return
         if conversing.model is None:
             error = conversing.no_model
@@ -262,9 +261,9 @@ class ChatScreen(ChatCommands, Screen[None]):
         self.prompt.fill(self._kept_draft if editing else "")
         before = conversing.dialogue.active
         try:
-            live = await conversing.send(event.text, editing.parent if editing else "active")
+            live = await conversing.send(text, editing.parent if editing else "active")
         except CorralError as error:
-            self.give_back(event.text)
+            self.give_back(text)
             fail(self, error)
             return
         live.before = before
@@ -307,8 +306,8 @@ class ChatScreen(ChatCommands, Screen[None]):
         finished = live.answer is not None and live.answer.status != "streaming"
         if live.error is not None and not (shown and finished):
             fail(self, live.error, where="" if shown else self.sidebar.title(live.conversation))
-        if live.refused and not shown and live.typed:
-            try:
+        if live.question is None and not shown and live.typed:
+            try:  # Nothing was stored: the text is nowhere but here.
                 self.conversing.write_draft(live.conversation, live.typed)
             except CorralError as error:
                 fail(self, error)
