@@ -201,10 +201,10 @@ class Chatting:
             # has stopped the engine.
             record.finish_now("stopped")
             raise
-        except Exception as error:
+        except Exception:
             fault = CorralError("The answer could not be finished because of a fault in corral")
             record.finish_now("failed", error=fault)
-            raise error
+            raise
         else:
             yield Finished(record.message)
 
@@ -276,19 +276,11 @@ class Chatting:
         waited = self._engine_free.locked()
         if waited:
             turn.tell(Working("waiting"))
-        acquire = asyncio.ensure_future(self._engine_free.acquire())
-        stop = asyncio.ensure_future(turn.stopping.wait())
+        await _unless_stopped(turn, self._engine_free.acquire())
         try:
-            await asyncio.wait((acquire, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not acquire.done():
-                raise _StoppedEarly
             yield waited
         finally:
-            stop.cancel()
-            if acquire.done() and not acquire.cancelled():
-                self._engine_free.release()
-            else:
-                acquire.cancel()
+            self._engine_free.release()
 
     async def _until_stopped(
         self, turn: Turn, events: AsyncGenerator[Any, None]

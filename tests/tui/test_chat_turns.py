@@ -52,8 +52,7 @@ async def test_escape_stops_and_keeps_the_words(tmp_path: Path) -> None:
 async def test_escape_stops_while_the_model_is_loaded(tmp_path: Path) -> None:
     async with chat(tmp_path, Script(hold_loading=True)) as c:
         await c.send("Hello")
-        await c.until(lambda: "Loading tiny-llama" in c.text())
-        assert "43 %" in c.text()
+        await c.until(lambda: "Loading tiny-llama" in c.text() and "43 %" in c.text())
         await c.pilot.press("escape")
         await c.settled()
         assert c.store.messages(c.screen.conversing.id)[-1].status == "stopped"

@@ -31,15 +31,20 @@ def parts(folder: Path) -> Parts:
     return Parts(paths, settings, store, library, Engine(paths.engine_log), chatting)
 
 
-async def test_what_is_typed_before_the_box_is_there_ends_up_in_it(tmp_path: Path) -> None:
-    made = parts(tmp_path)
+def held(made: Parts) -> tuple[CorralApp, threading.Event]:
+    """An application that stays at its entrance until the event is set."""
     go_on = threading.Event()
 
     def build() -> Parts:
         go_on.wait(20)
         return made
 
-    app = CorralApp(build, made.paths)
+    return CorralApp(build, made.paths), go_on
+
+
+async def test_what_is_typed_before_the_box_is_there_ends_up_in_it(tmp_path: Path) -> None:
+    made = parts(tmp_path)
+    app, go_on = held(made)
     async with app.run_test(size=(100, 30)) as pilot:
         assert "corral" in lines_of(app)[0] and "Ask anything" in "\n".join(lines_of(app))
         await pilot.press(*"hello", "backspace", "ctrl+j", *"there")
@@ -57,13 +62,7 @@ async def test_enter_at_the_entrance_sends_when_there_is_somebody_to_send_it(
     tmp_path: Path,
 ) -> None:
     made = parts(tmp_path)
-    go_on = threading.Event()
-
-    def build() -> Parts:
-        go_on.wait(20)
-        return made
-
-    app = CorralApp(build, made.paths)
+    app, go_on = held(made)
     async with app.run_test() as pilot:
         await pilot.press(*"hello", "enter")
         go_on.set()
@@ -98,13 +97,7 @@ async def test_parts_that_cannot_be_built_end_the_program_with_their_reason(tmp_
 
 async def test_quitting_at_the_entrance_is_possible(tmp_path: Path) -> None:
     made = parts(tmp_path)
-    go_on = threading.Event()
-
-    def build() -> Parts:
-        go_on.wait(20)
-        return made
-
-    app = CorralApp(build, made.paths)
+    app, go_on = held(made)
     async with app.run_test() as pilot:
         await pilot.press("ctrl+q")
         go_on.set()

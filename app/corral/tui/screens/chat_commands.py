@@ -52,14 +52,13 @@ class ChatCommands(Screen[None]):
     def corral(self) -> CorralApp:
         return cast("CorralApp", self.app)
 
-    async def open_conversation(self, id: int | None, at: int | None = None) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # What the screen itself brings.
 
-    async def walk(self, message: Message, step: int) -> None:
-        raise NotImplementedError
+        async def open_conversation(self, id: int | None, at: int | None = None) -> None: ...
 
-    def tell(self) -> None:
-        raise NotImplementedError
+        async def walk(self, message: Message, step: int) -> None: ...
+
+        def tell(self) -> None: ...
 
     # --- stopping and leaving ---------------------------------------------------------------------
 
