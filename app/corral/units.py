@@ -11,6 +11,13 @@ def gigabytes(count: float, digits: int = 1) -> str:
     return f"{count / 1e9:.{digits}f} GB"
 
 
+def transfer_rate(bytes_per_second: float) -> str:
+    """``12.4 MB/s``, and ``870 kB/s`` where it is slow."""
+    if bytes_per_second < 1e6:
+        return f"{bytes_per_second / 1e3:.0f} kB/s"
+    return f"{bytes_per_second / 1e6:.1f} MB/s"
+
+
 def thousands(number: float) -> str:
     """A whole number with a narrow space between groups of three digits: ``4 096``."""
     return f"{round(number):,}".replace(",", NARROW_SPACE)
@@ -26,3 +33,12 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def age(seconds: float) -> str:
+    """How long ago something was: ``1 minute``, ``5 hours``, ``12 days``."""
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return "a moment"

@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 
 from corral.errors import CorralError, Refused
-from corral.models.gguf import open_model, unreadable
+from corral.models.gguf.header import open_model, unreadable
 from corral.text import shorten
 
 BLOCK = 1024 * 1024
@@ -24,6 +24,14 @@ Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
 Cancelled = Callable[[], bool]
 """Asked between blocks; true ends the work."""
+
+
+def shifted(progress: Progress | None, start: int, total: int) -> Progress | None:
+    """The same, for one of several files: ``start`` bytes are done before it begins."""
+    if progress is None:
+        return None
+    told = progress
+    return lambda done, size: told(start + done, max(total, start + size))
 
 
 class Cancellation(CorralError):
@@ -39,7 +47,15 @@ def absolute(path: str | Path) -> Path:
     Links are not followed: in the caches of other applications the link carries the model's name,
     and the file it leads to only a hash.
     """
+    path = Path(path)
+    if ".." in path.parts:  # Behind a link to a folder it leads elsewhere than it looks.
+        path = real(path.parent) / path.name
     return Path(os.path.abspath(path))  # noqa: PTH100  # Path.absolute() keeps the dots
+
+
+def real(folder: Path) -> Path:
+    """Where a folder lies, all links followed. Unlike :meth:`Path.resolve` it minds no loops."""
+    return Path(os.path.realpath(folder))
 
 
 def status_of(path: Path) -> os.stat_result | None:
@@ -79,7 +95,7 @@ def sha256_of(
     """The hash of a whole file in hexadecimal digits, and the status of what was hashed.
 
     Raises:
-        NotFound, Refused: as :func:`corral.models.gguf.open_model`, or it changed meanwhile.
+        NotFound, Refused: as :func:`corral.models.gguf.header.open_model`, or it changed meanwhile.
         Cancellation: ``cancelled`` said so.
     """
     digest = hashlib.sha256()
