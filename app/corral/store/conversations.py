@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any, TypedDict, Unpack
 
 import apsw
@@ -93,6 +95,18 @@ class Conversations(Part):
                 (archived, -1 if limit is None else limit),
             )
         return [to_conversation(values) for values in found]
+
+    def conversations_with(self, models: Iterable[str]) -> int:
+        """How many outside the trash were given one of these names of a model, in any case."""
+        names = [storable(name) for name in models]
+        with self._database.read() as connection:
+            found = row(
+                connection,
+                "SELECT count(*) FROM conversation WHERE deleted IS NULL AND"
+                " model COLLATE NOCASE IN (SELECT value FROM json_each(?))",
+                (json.dumps(names),),
+            )
+        return int(found[0]) if found else 0
 
     def latest(self) -> Conversation | None:
         """The most recently used one that is neither archived nor in the trash."""

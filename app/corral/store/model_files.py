@@ -13,7 +13,8 @@ from corral.store.records import decode, from_json, storable
 
 _SELECT = """
     SELECT path, CAST(name AS BLOB), CAST(family AS BLOB), CAST(quant AS BLOB), bytes, mtime_ns,
-    CAST(sha256 AS BLOB), CAST(source AS BLOB), CAST(format AS BLOB), added, CAST(header AS BLOB)
+    CAST(sha256 AS BLOB), CAST(source AS BLOB), CAST(format AS BLOB), added, CAST(header AS BLOB),
+    CAST(repository AS BLOB), CAST(revision AS BLOB), damaged, verified
     FROM model_file
 """
 
@@ -32,12 +33,20 @@ class ModelFile:
     mtime_ns: int
     sha256: str | None
     source: str
-    """``starter`` or ``import``."""
+    """``starter``, ``import``, ``adopted`` or ``download``."""
     format: str | None
     """The prompt format the person chose; None for the one the file asks for."""
     added: float
     header: dict[str, Any] = field(default_factory=dict)
     """What the validator read from the file."""
+    repository: str | None = None
+    """Where it was downloaded from, as ``owner/name``."""
+    revision: str | None = None
+    """The commit of the repository, 40 hexadecimal digits."""
+    damaged: bool = False
+    """Its contents were found to be wrong."""
+    verified: float | None = None
+    """When its contents were last found to be right."""
 
 
 class ModelFiles(Part):
@@ -58,7 +67,8 @@ class ModelFiles(Part):
         with self._database.write() as connection:
             rows(
                 connection,
-                "INSERT OR REPLACE INTO model_file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO model_file VALUES"
+                " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     os.fsencode(file.path),
                     storable(file.name),
@@ -71,6 +81,10 @@ class ModelFiles(Part):
                     _storable(file.format),
                     file.added,
                     json.dumps(file.header),
+                    _storable(file.repository),
+                    file.revision,
+                    int(file.damaged),
+                    file.verified,
                 ),
             )
 
@@ -86,7 +100,8 @@ def _storable(text: str | None) -> str | None:
 
 
 def _to_model_file(values: Row) -> ModelFile:
-    path, name, family, quant, size, mtime_ns, sha256, source, format, added, header = values
+    path, name, family, quant, size, mtime_ns, sha256, source, format, added, header = values[:11]
+    repository, revision, damaged, verified = values[11:]
     return ModelFile(
         path=os.fsdecode(path),
         name=decode(name) or "",
@@ -99,4 +114,8 @@ def _to_model_file(values: Row) -> ModelFile:
         format=decode(format),
         added=added,
         header=from_json(header) or {},
+        repository=decode(repository),
+        revision=decode(revision),
+        damaged=bool(damaged),
+        verified=verified,
     )

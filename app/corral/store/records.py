@@ -19,7 +19,8 @@ SELECT_CONVERSATION = """
     SELECT c.id, CAST(c.title AS BLOB), c.created, c.updated,
     (SELECT count(*) FROM message AS m WHERE m.conversation = c.id),
     c.titled, c.pinned, c.archived, CAST(c.system AS BLOB), CAST(c.model AS BLOB),
-    CAST(c.parameters AS BLOB), c.active, CAST(c.draft AS BLOB), c.deleted
+    CAST(c.parameters AS BLOB), c.active, CAST(c.draft AS BLOB),
+    (SELECT CAST(m.model AS BLOB) FROM message AS m WHERE m.id = c.active), c.deleted
     FROM conversation AS c
 """
 
@@ -58,7 +59,8 @@ def decode(value: bytes | None) -> str | None:
 def to_conversation(values: Row) -> Conversation:
     """A conversation from a row of :data:`SELECT_CONVERSATION`."""
     id, title, created, updated, messages, titled, pinned, archived = values[:8]
-    system, model, parameters, active, draft, _ = values[8:]
+    system, model, parameters, active, draft, answered_by, _ = values[8:]
+    answered = (from_json(answered_by) or {}).get("name")
     return Conversation(
         id=id,
         title=decode(title) or "",
@@ -73,6 +75,7 @@ def to_conversation(values: Row) -> Conversation:
         parameters=from_json(parameters) or {},
         active=active,
         draft=decode(draft) or "",
+        answered_by=answered if isinstance(answered, str) else None,
     )
 
 

@@ -18,7 +18,9 @@ from corral.store.database import Database, rows
 from corral.store.pages import Value, records
 from corral.store.schema import migrate
 
-_TABLES = ("conversation", "message", "model_file", "memo")
+_TABLES = ("conversation", "message", "model_file", "memo", "download", "piece", "licence")
+_LATER: dict[str, tuple[Value, ...]] = {"model_file": (None, None, 0, None)}
+"""What rows that an older version wrote lack at their end."""
 _HIGHEST_ID = 1 << 48
 """A higher row id is damage; the ids after it would soon run out."""
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -132,6 +134,7 @@ class _Column:
     types: tuple[type, ...]
     """Python types a value of it can have; a real number without a fraction is stored as int."""
     required: bool
+    key: bool
     row_id: bool
 
 
@@ -142,17 +145,21 @@ def _shape(connection: apsw.Connection, table: str) -> list[_Column]:
         "TEXT": (str,),
         "BLOB": (bytes,),
     }
+    info = rows(connection, f"PRAGMA table_info({table})")
+    alone = sum(bool(key) for *_, key in info) == 1
     return [
-        _Column(name, types[kind], bool(required), bool(key) and kind == "INTEGER")
-        for _, name, kind, required, _, key in rows(connection, f"PRAGMA table_info({table})")
+        _Column(name, types[kind], bool(required), bool(key), alone and key and kind == "INTEGER")
+        for _, name, kind, required, _, key in info
     ]
 
 
 def _collect(damaged: Path, shapes: dict[str, list[_Column]]) -> dict[str, dict[Any, Columns]]:
     """The rows of each table by their key; a table is told by the number and types of columns."""
     found: dict[str, dict[Any, Columns]] = {table: {} for table in shapes}
-    for row_id, values in records(damaged, Path(f"{damaged}-wal")):
+    for row_id, stored in records(damaged, Path(f"{damaged}-wal")):
         for table, shape in shapes.items():
+            later = _LATER.get(table, ())
+            values = stored + later if len(stored) + len(later) == len(shape) else stored
             if not _fits(shape, values) or not 0 < row_id < _HIGHEST_ID:
                 continue
             columns: Columns = {
@@ -160,7 +167,8 @@ def _collect(damaged: Path, shapes: dict[str, list[_Column]]) -> dict[str, dict[
                 for column, value in zip(shape, values, strict=True)
             }
             if table != "message" or _is_message(columns):
-                found[table][next(iter(columns.values()))] = columns
+                keys = [columns[column.name] for column in shape if column.key]
+                found[table][keys[0] if len(keys) == 1 else tuple(keys)] = columns
     return found
 
 

@@ -130,11 +130,74 @@ _MEMO = """
 CREATE TABLE memo (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT;
 """
 
+# `path` is where the first of the files will lie. No CHECK and no UNIQUE, so that a single bad row
+# does not stop the rescue of a damaged history; whoever adds a row looks first, in its transaction.
+_DOWNLOADS = """
+CREATE TABLE download (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    path BLOB NOT NULL,
+    name TEXT NOT NULL,
+    title TEXT NOT NULL,
+    family TEXT,
+    quant TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    licence TEXT,
+    folder BLOB NOT NULL,
+    targets TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'queued',
+    done INTEGER NOT NULL DEFAULT 0,
+    fetched INTEGER NOT NULL DEFAULT 0,
+    rate REAL NOT NULL DEFAULT 0,
+    eta REAL,
+    stage TEXT NOT NULL DEFAULT '',
+    note TEXT NOT NULL DEFAULT '',
+    error TEXT NOT NULL DEFAULT '',
+    hint TEXT NOT NULL DEFAULT '',
+    repair INTEGER NOT NULL DEFAULT 0,
+    tries INTEGER NOT NULL DEFAULT 0,
+    retry_at REAL NOT NULL DEFAULT 0,
+    position INTEGER NOT NULL,
+    created REAL NOT NULL
+) STRICT;
+
+CREATE TABLE piece (
+    path BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (path, number)
+) STRICT;
+"""
+
+_LICENCES = """
+CREATE TABLE licence (
+    name TEXT PRIMARY KEY NOT NULL,
+    accepted REAL NOT NULL,
+    sha256 TEXT NOT NULL,
+    title TEXT NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+"""
+
+# The UPDATE writes every row anew: ALTER leaves the old ones without the columns, and the rescue of
+# a damaged history knows a row by its columns.
+_ORIGIN = """
+ALTER TABLE model_file ADD COLUMN repository TEXT;
+ALTER TABLE model_file ADD COLUMN revision TEXT;
+ALTER TABLE model_file ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE model_file ADD COLUMN verified REAL;
+UPDATE model_file SET damaged = 0;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("conversations and messages", _CONVERSATIONS),
     ("search", _SEARCH),
     ("model files", _MODEL_FILES),
     ("memo", _MEMO),
+    ("downloads", _DOWNLOADS),
+    ("licences", _LICENCES),
+    ("origin of model files", _ORIGIN),
 )
 
 

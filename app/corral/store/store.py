@@ -1,4 +1,4 @@
-"""The history: conversations, messages, model files and memos in one SQLite file.
+"""The history: conversations, messages, model files, downloads and memos in one SQLite file.
 
 Every method is one transaction and may be called from any thread. When a method that writes
 returns, what it wrote survives a power cut; when it raises, nothing was written.
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from corral.store.conversations import Conversations
+from corral.store.downloads import Downloads
+from corral.store.licences import Licences
 from corral.store.memo import Memo
 from corral.store.messages import Messages
 from corral.store.model_files import ModelFiles
@@ -21,7 +23,7 @@ PATIENCE = 5.0
 """Seconds to wait while another program writes."""
 
 
-class Store(Conversations, Messages, Search, ModelFiles, Memo):
+class Store(Conversations, Messages, Search, ModelFiles, Downloads, Licences, Memo):
     @classmethod
     def open(
         cls,

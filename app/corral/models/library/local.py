@@ -6,18 +6,19 @@ metadata. What none of them says stays unknown; nothing is guessed from a name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from corral.chat.formats import COMPLETION, TEMPLATE
 from corral.models.catalog import Catalog, Family, File
-from corral.models.gguf import Header
+from corral.models.gguf.header import Header
+from corral.store.downloads import WAITING, Download
 from corral.text import shorten
 
 Kind = Literal["chat", "base", "unknown"]
-State = Literal["available", "installed", "missing", "damaged"]
-Source = Literal["starter", "import", "file", "catalogue"]
+State = Literal["available", "downloading", "paused", "installed", "missing", "damaged"]
+Source = Literal["starter", "import", "adopted", "download", "file", "catalogue"]
 FormatSource = Literal["person", "catalogue", "file"]
 Found = tuple[Family, File]
 
@@ -27,7 +28,8 @@ class LocalModel:
     """A model file that is here, was here, or could be here."""
 
     name: str
-    """What people type: ``family:QUANT``, the starter's own name, or the stem of the file."""
+    """What people type: ``family:QUANT``, ``owner/repository:QUANT`` for what came from a hub
+    without being in the catalogue, the starter's own name, or the stem of the file."""
     title: str
     """What people read: ``Llama 2 7B Chat``."""
     family: Family | None
@@ -37,17 +39,30 @@ class LocalModel:
     path: str | None
     """Absolute; None for a file of the catalogue that is not here."""
     bytes: int
+    """Of the file, or of all files of a split model."""
     sha256: str | None
-    """Of the file as it is now; None until somebody computed it."""
+    """Of the file as it is now; None until somebody computed it. Of a split model the sha256 over
+    the sha256s (32 bytes each) of its files, in order: the files' own are what a hub gives."""
     state: State
     source: Source
-    """``file`` is a path that was named without being imported."""
+    """``file`` is a path that was named without being imported; ``import`` and ``adopted`` files
+    are the person's or another program's, ``download`` files are corral's."""
     licence: str | None
     format: str | None
     """A name from ``corral.chat.formats``, ``template`` for the file's own, None if unknown."""
     format_source: FormatSource | None
     default_system: str
     sampling: dict[str, Any]
+    file: str = ""
+    """The file's name; of a split model that of the first one."""
+    repository: str | None = None
+    """Where it came from, or would come from, as ``owner/name``."""
+    revision: str | None = None
+    """The commit of the repository, 40 hexadecimal digits."""
+    verified: float | None = None
+    """When its contents were last found to be right, seconds since the epoch."""
+    download: Download | None = None
+    """The row of the queue while it is ``downloading`` or ``paused``."""
 
 
 def summary(header: Header) -> dict[str, Any]:
@@ -106,6 +121,9 @@ def describe(
     format: str | None,
     state: State,
     source: Source,
+    repository: str | None = None,
+    revision: str | None = None,
+    verified: float | None = None,
 ) -> LocalModel:
     """A file on this machine.
 
@@ -133,6 +151,10 @@ def describe(
         format_source=format_source,
         default_system=family.default_system if family else "",
         sampling=dict(family.sampling) if family else {},
+        file=path.name,
+        repository=repository,
+        revision=revision,
+        verified=verified,
     )
 
 
@@ -155,6 +177,51 @@ def from_catalogue(family: Family, file: File) -> LocalModel:
         format_source="catalogue",
         default_system=family.default_system,
         sampling=dict(family.sampling),
+        file=file.file,
+        repository=family.repository or None,
+        revision=family.revision or None,
+    )
+
+
+def from_download(download: Download, found: Found | None) -> LocalModel:
+    """A model on its way to this machine.
+
+    Args:
+        found: the catalogue's entry for it.
+    """
+    model = from_catalogue(*found) if found else _from_hub(download)
+    return replace(
+        model,
+        name=download.name,
+        bytes=download.bytes,
+        state="downloading" if download.state in WAITING else "paused",
+        source="download",
+        repository=download.repository,
+        revision=download.revision,
+        download=download,
+    )
+
+
+def _from_hub(download: Download) -> LocalModel:
+    first = download.targets[0] if download.targets else None
+    return LocalModel(
+        name=download.name,
+        title=download.title,
+        family=None,
+        size="",
+        kind="unknown",
+        quant=download.quant,
+        path=None,
+        bytes=download.bytes,
+        sha256=first.sha256 if first and len(download.targets) == 1 else None,
+        state="paused",
+        source="download",
+        licence=download.licence,
+        format=None,
+        format_source=None,
+        default_system="",
+        sampling={},
+        file=first.name if first else "",
     )
 
 

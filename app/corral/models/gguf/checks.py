@@ -11,8 +11,8 @@ import re
 import struct
 from collections.abc import Iterator
 
-from corral.models.gguf_reader import STRING_BYTES, Array, Contents, Unusable, Value, text
-from corral.models.gguf_types import (
+from corral.models.gguf.reader import STRING_BYTES, Array, Contents, Unusable, Value, text
+from corral.models.gguf.types import (
     ARRAY,
     BOOL,
     FLOAT32,

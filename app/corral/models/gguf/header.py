@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corral.errors import NotFound, Refused
-from corral.models.gguf_checks import Inspection, head_sizes, number, token_count
-from corral.models.gguf_reader import Array, Contents, Reader, Scalar, Unusable, read_contents
-from corral.models.gguf_types import FILE_TYPES, GUESSED_FILE_TYPE
+from corral.models.gguf.checks import Inspection, head_sizes, number, token_count
+from corral.models.gguf.reader import Array, Contents, Reader, Scalar, Unusable, read_contents
+from corral.models.gguf.types import FILE_TYPES, GUESSED_FILE_TYPE
 from corral.text import shorten
 
 SMALLEST = 24
 """Bytes of magic, version and the two counts."""
 
 _TEMPLATE = "tokenizer.chat_template"
-_PART = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-(?P<count>[0-9]{5})(?P<end>\.gguf)", re.I)
+_PART = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-(?P<count>[0-9]{5})(?P<end>\.gguf)", re.I | re.S)
 """Names that llama.cpp's ``llama-gguf-split`` gives."""
 
 
@@ -60,6 +60,8 @@ class Header:
     parameters: int
     tensor_bytes: int
     split_count: int
+    types: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Bytes by tensor type, of ``input``, of each layer (``0``, ``1`` …) and of ``output``."""
     metadata: dict[str, Scalar] = field(default_factory=dict)
     """Every key with a single value, but for the chat templates."""
 
@@ -227,6 +229,7 @@ def _header(path: Path, size: int, contents: Contents, files: int) -> Header:
         parameters=sum(tensor.elements for tensor in contents.tensors.values()),
         tensor_bytes=sum(tensor.bytes for tensor in contents.tensors.values()),
         split_count=files,
+        types=_types(contents),
         metadata={
             key: entry.value
             for key, entry in contents.values.items()
@@ -238,6 +241,16 @@ def _header(path: Path, size: int, contents: Contents, files: int) -> Header:
 def _text(contents: Contents, key: str) -> str | None:
     entry = contents.values.get(key)
     return entry.value if entry is not None and isinstance(entry.value, str) else None
+
+
+def _types(contents: Contents) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for tensor in contents.tensors.values():
+        first, _, rest = tensor.name.partition(".")
+        place = rest.partition(".")[0] if first == "blk" else "output"
+        types = found.setdefault("input" if first == "token_embd" else place, {})
+        types[tensor.type.name] = types.get(tensor.type.name, 0) + tensor.bytes
+    return found
 
 
 def _quant(contents: Contents) -> str:

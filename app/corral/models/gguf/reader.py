@@ -1,7 +1,7 @@
 """Takes a GGUF header apart without trusting a single number in it.
 
 Every count and length is compared with the bytes that are left, and with a limit of its own, before
-anything is allocated or read. What the values mean is checked in :mod:`corral.models.gguf_checks`.
+anything is allocated or read. What the values mean is checked in :mod:`corral.models.gguf.checks`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from corral.models.gguf_types import (
+from corral.models.gguf.types import (
     ARRAY,
     BOOL,
     STRING,
@@ -48,7 +48,7 @@ DAMAGED = "The file is damaged or incomplete: get it again from where it came fr
 
 
 class Unusable(Exception):
-    """Why a file is refused; :func:`corral.models.gguf.read_header` adds the file's name."""
+    """Why a file is refused; :func:`corral.models.gguf.header.read_header` adds the file's name."""
 
     def __init__(
         self, message: str, *, hint: str = DAMAGED, title: str = "Not a usable model file"

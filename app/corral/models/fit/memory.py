@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import psutil
 
 from corral.engine.protocol import LoadSpec
 from corral.errors import DoesNotFit, Refused, UsageError
-from corral.models.gguf import Header
-from corral.models.gguf_types import TENSOR_TYPES
+from corral.models.gguf.header import Header
+from corral.models.gguf.types import TENSOR_TYPES
 from corral.text import shorten
 from corral.units import gigabytes, thousands
 
@@ -20,7 +22,7 @@ CONTEXT_STEP = 256
 """llama.cpp rounds the context up to a multiple of this."""
 LONGEST_CONTEXT = 1 << 24
 """More than any model was trained on; a file may claim whatever fits into 32 bits."""
-PROCESS_BYTES = 120_000_000
+PROCESS_BYTES = 90_000_000
 """The worker before it loads anything: Python, llama.cpp, and the vocabulary."""
 
 _TYPES = {entry.name.lower(): entry for entry in TENSOR_TYPES.values()}
@@ -42,6 +44,72 @@ class Memory:
         return self.weights + self.kv + self.compute + self.process
 
 
+class Sizes(Protocol):
+    """What memory depends on; headers and :class:`corral.models.fit.shape.Shape` have it."""
+
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_head(self) -> int: ...
+    @property
+    def n_head_kv(self) -> int: ...
+    @property
+    def head_dim_k(self) -> int: ...
+    @property
+    def head_dim_v(self) -> int: ...
+    @property
+    def n_ff(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def tensor_bytes(self) -> int: ...
+
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How one file fits this machine; sizes in bytes."""
+
+    name: str
+    n_ctx: int
+    kv_type: str
+    """``f16``, or ``q8_0/f16`` where keys and values differ."""
+    bytes: Memory
+    device_bytes: Mapping[str, int]
+    """What it would take, by device; ``CPU`` is the machine's memory."""
+    free_bytes: Mapping[str, int]
+    fits: Literal["gpu", "partial", "cpu", "no"]
+    gpu_layers: int
+    """How many of ``layers`` would be on graphics cards; the output layer counts."""
+    layers: int
+    tokens_per_second: Range | None
+    """None where it does not fit at all, also not in place of another model."""
+    first_token_ms: Range | None
+    """Of a prompt of 512 tokens."""
+    quality_loss: float | None
+    """Percent of perplexity over the unquantized model, where somebody measured it."""
+    measured: bool
+    """This very file was run with so many layers on cards: the range is of those runs."""
+    reason: str
+    """One plain sentence."""
+    fits_if_released: bool = False
+    """Whether it would if the models in memory were let go."""
+    missing: int = 0
+    """What is short, those given back counted in."""
+
+    def record(self) -> dict[str, Any]:
+        """As ``models fit --json`` prints it."""
+        return asdict(self) | {
+            "bytes": asdict(self.bytes) | {"total": self.bytes.total},
+            "tokens_per_second": list(self.tokens_per_second) if self.tokens_per_second else None,
+            "first_token_ms": list(self.first_token_ms) if self.first_token_ms else None,
+        }
+
+
 def context_for(header: Header, wanted: int) -> int:
     """Tokens of context to load with, a multiple of 256.
 
@@ -51,11 +119,20 @@ def context_for(header: Header, wanted: int) -> int:
     Raises:
         UsageError: the model was not trained on so many tokens.
     """
-    trained = min(header.context_length, LONGEST_CONTEXT)
+    return context_of(header.context_length, wanted, header.path.stem)
+
+
+def context_of(trained: int, wanted: int, name: str) -> int:
+    """As :func:`context_for`, of a model that was trained on so many tokens.
+
+    Raises:
+        UsageError: fewer than are wanted.
+    """
+    trained = min(trained, LONGEST_CONTEXT)
     if wanted > trained:
         raise UsageError(
             f"A context of {thousands(wanted)} tokens is more than the {thousands(trained)} "
-            f"that “{shorten(header.path.stem, 60)}” was trained on",
+            f"that “{shorten(name, 60)}” was trained on",
             title="Context too large",
             hint=f"Ask for at most {thousands(trained)} tokens",
         )
@@ -64,7 +141,7 @@ def context_for(header: Header, wanted: int) -> int:
 
 
 def memory_needed(
-    header: Header,
+    header: Sizes,
     n_ctx: int,
     type_k: str = "f16",
     type_v: str = "f16",
@@ -87,7 +164,7 @@ def memory_needed(
     )
 
 
-def kv_bytes_per_token(header: Header, type_k: str = "f16", type_v: str = "f16") -> int:
+def kv_bytes_per_token(header: Sizes, type_k: str = "f16", type_v: str = "f16") -> int:
     """Bytes of the KV cache for one token of context: 512 KiB for Llama 2 7B in f16."""
     return header.n_layer * (
         _row_bytes(type_k, header.n_head_kv * header.head_dim_k)
@@ -100,7 +177,7 @@ def _row_bytes(type: str, elements: int) -> int:
     return -(-elements // kind.block) * kind.bytes
 
 
-def _compute_bytes(header: Header, n_ctx: int, step: int, flash_attn: bool) -> int:
+def _compute_bytes(header: Sizes, n_ctx: int, step: int, flash_attn: bool) -> int:
     """llama.cpp's compute buffer on a CPU.
 
     It reuses memory from one operation to the next, so the widest place in the graph counts: the
@@ -197,10 +274,10 @@ def _group_limits(control_groups: Path, own_groups: Path) -> list[int]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if not controllers:
-            root, files = control_groups, ("memory.max", "memory.current", "inactive_file")
+            root, files = control_groups, ("memory.max", "memory.current", "")
         elif "memory" in controllers.split(","):
             root = control_groups / "memory"
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
         else:
             continue
         # Every group above sets a limit too. Inside a container the path is often the host's,
@@ -212,12 +289,13 @@ def _group_limits(control_groups: Path, own_groups: Path) -> list[int]:
     return left
 
 
-def _left_in_group(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> list[int]:
+def _left_in_group(folder: Path, limit_file: str, usage_file: str, prefix: str) -> list[int]:
     limit, usage = _read_number(folder / limit_file), _read_number(folder / usage_file)
     if limit is None or usage is None:
         return []
-    # Cached file pages count as used, and are given back as soon as they are needed.
-    return [max(0, limit - usage + _cached(folder / "memory.stat", cache_key))]
+    # Cached file pages count as used, and are given back as soon as they are needed: also those
+    # that were read twice, as a model is that was verified and then loaded.
+    return [max(0, limit - usage + _cached(folder / "memory.stat", prefix))]
 
 
 def _read_number(path: Path) -> int | None:
@@ -228,9 +306,10 @@ def _read_number(path: Path) -> int | None:
         return None
 
 
-def _cached(path: Path, key: str) -> int:
+def _cached(path: Path, prefix: str) -> int:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
         return 0
-    return next((int(line.split()[1]) for line in lines if line.split()[:1] == [key]), 0)
+    keys = (f"{prefix}inactive_file", f"{prefix}active_file")
+    return sum(int(line.split()[1]) for line in lines if line.startswith(keys))
