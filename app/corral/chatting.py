@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
 
 from corral.chat import formats
 from corral.chat.conversation import Conversation, Message, active_path
 from corral.engine import protocol
-from corral.engine.protocol import LoadSpec, Sampling
 from corral.errors import CorralError, DoesNotFit, EngineError, UsageError
-from corral.models.library import Library
-from corral.models.local import LocalModel
-from corral.planning import Options, Planner, Prompt, Tokenizer, build_prompt, provenance
+from corral.loading.ladder import Fitting
+from corral.loading.loader import Loader, Resident
+from corral.loading.memo import LoadMemo, Memo
+from corral.loading.swap import Swap, Swapped
+from corral.models.fit.machine import Machine
+from corral.models.library.library import Library
+from corral.models.library.local import LocalModel
+from corral.planning import Options, Plan, Planner, Prompt, build_prompt, provenance, seen_from
 from corral.settings import Settings
 from corral.store.store import Store
+from corral.talking import ChatEngine
 from corral.turn import (
+    Activity,
     Event,
     Finished,
     LeftOut,
@@ -30,12 +38,11 @@ from corral.turn import (
     Record,
     Sent,
     Started,
+    StoppedEarly,
     Turn,
     Words,
     Working,
 )
-
-T = TypeVar("T")
 
 __all__ = [
     "ChatEngine",
@@ -47,29 +54,12 @@ __all__ = [
     "Options",
     "Sent",
     "Started",
+    "Swap",
+    "Swapped",
     "Turn",
     "Words",
     "Working",
 ]
-
-
-class ChatEngine(Tokenizer, Protocol):
-    """What a turn needs of the engine; the tests' scripted engine has the same shape."""
-
-    def load(self, spec: LoadSpec) -> AsyncGenerator[protocol.Progress | protocol.Loaded, None]: ...
-    def generate(
-        self,
-        tokens: Sequence[int],
-        sampling: Sampling,
-        *,
-        max_tokens: int = 0,
-        stop: Sequence[str] = (),
-        strip_leading_space: bool = True,
-    ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]: ...
-    def stop(self) -> None: ...
-    async def spare_bytes(self) -> int: ...
-    @property
-    def loaded_spec(self) -> LoadSpec | None: ...
 
 
 class Chatting:
@@ -80,22 +70,71 @@ class Chatting:
         library: knows the models of this machine.
         engine: the worker, or a scripted one of the same shape.
         settings: the person's defaults.
+        fitter: knows what fits and learns from every run; without one what does not fit is
+            refused.
+        memo: where notes about models are kept, if not in the store.
     """
 
     def __init__(
-        self, store: Store, library: Library, engine: ChatEngine, settings: Settings
+        self,
+        store: Store,
+        library: Library,
+        engine: ChatEngine,
+        settings: Settings,
+        *,
+        fitter: Fitting | None = None,
+        memo: Memo | None = None,
     ) -> None:
         self.store = store
         self.library = library
         self.engine = engine
         self.settings = settings
-        self.loaded: protocol.Loaded | None = None
-        self.model: LocalModel | None = None
-        """The model in memory."""
-        self.planner = Planner(library, settings)
+        self.load_memo = LoadMemo(memo or store)
+        """Load parameters of each model, and what crashed."""
+        self.planner = Planner(library, settings, self.load_memo)
         self.running: dict[int, Turn] = {}
         """Turns in work, by conversation."""
+        self._fitter = fitter
+        self._loader = Loader(engine, library, self.load_memo, fitter=fitter)
         self._engine_free = asyncio.Lock()
+
+    # --- what is in memory ------------------------------------------------------------------------
+
+    @property
+    def model(self) -> LocalModel | None:
+        """The model that is in memory and was used last; None where none is, also after a crash."""
+        now = self._loader.current
+        return now.plan.model if now else None
+
+    @property
+    def loaded(self) -> protocol.Loaded | None:
+        """What the engine says about it."""
+        now = self._loader.current
+        return now.loaded if now else None
+
+    def in_memory(self) -> list[str]:
+        """Names of all models in memory, the latest used first."""
+        return self._loader.in_memory()
+
+    async def machine(self) -> Machine:
+        """What this machine has now, and what the models in memory keep of it."""
+        return await self._loader.machine()
+
+    def swap(self, name: str, conversation: Conversation | None) -> Swap:
+        """Load another model for a conversation, which the caller changes after success.
+
+        It waits for a running answer. Naming a model is also the wish to try one again that
+        crashed the last time.
+
+        Raises (while iterating):
+            EngineStopped: it was stopped.
+            CorralError: the model could not be loaded; the one before is what the next turn uses.
+        """
+
+        def plan(model: str, cancelled: Callable[[], bool] | None = None) -> Plan:
+            return self.planner.plan(conversation, Options(model=model), cancelled=cancelled)
+
+        return Swap(self._loader, partial(plan, name), plan, self._hold_engine)
 
     # --- starting a turn --------------------------------------------------------------------------
 
@@ -179,7 +218,7 @@ class Chatting:
         record = Record(self.store, turn, answer)
         yield Started(answer)
         try:
-            async with self._engine_turn(turn) as waited:
+            async with self._hold_engine(turn) as waited:
                 if waited:
                     yield turn.working or Working("waiting")
                 steps = self._stream(turn, question, options, record)
@@ -192,7 +231,7 @@ class Chatting:
                 await asyncio.to_thread(self.store.unsend, question.id)
                 raise too_long.error from None
             yield Finished(await record.finish("failed", error=too_long.error), too_long.error)
-        except _StoppedEarly:
+        except StoppedEarly:
             yield Finished(await record.finish("stopped"))
         except CorralError as error:
             yield Finished(await record.finish("failed", error=error), error)
@@ -213,27 +252,24 @@ class Chatting:
     ) -> AsyncGenerator[Event, None]:
         """Load, render, generate: everything a failure of which becomes one failed answer."""
         conversation = await asyncio.to_thread(self.store.conversation, question.conversation)
-        spare = await _unless_stopped(turn, self.engine.spare_bytes())
-        work = asyncio.to_thread(
-            self.planner.plan, conversation, options, loaded=self.engine.loaded_spec, spare=spare
-        )
-        plan = await _unless_stopped(turn, work)
-        async with contextlib.aclosing(self.engine.load(plan.spec)) as load:
-            while (event := await _unless_stopped(turn, anext(load, None))) is not None:
-                if isinstance(event, protocol.Loaded):
-                    self.loaded, self.model = event, plan.model
+        resident: Resident | None = None
+        async with contextlib.aclosing(self._load(turn, conversation, options)) as steps:
+            async for step in steps:
+                if isinstance(step, Resident):
+                    resident = step
                 else:
-                    yield turn.tell(Working("loading", event.done, event.total))
-        assert self.loaded is not None
-        record.model = provenance(plan, self.loaded)
+                    yield turn.tell(step) if isinstance(step, Working) else step
+        assert resident is not None
+        plan, loaded = resident.plan, resident.loaded
+        record.model = provenance(plan, loaded)
         path = active_path(
             await asyncio.to_thread(self.store.messages, conversation.id), question.id
         )
         building = build_prompt(
-            self.engine, plan, self.loaded.n_ctx, formats.turns(path), seen_from=_seen_from(path)
+            self.engine, plan, loaded.n_ctx, formats.turns(path), seen_from=seen_from(path)
         )
         try:
-            prompt = await _unless_stopped(turn, building)
+            prompt = await turn.unless_stopped(building)
         except DoesNotFit as error:
             raise _TooLong(error) from None
         if prompt.tags:
@@ -269,14 +305,49 @@ class Chatting:
                     await record.finish(
                         "stopped" if event.stop_reason == "stopped" else "complete", finished=event
                     )
+                    await self._learn(plan, loaded, event)
+
+    async def _load(
+        self, turn: Turn, conversation: Conversation, options: Options
+    ) -> AsyncGenerator[Working | Notice | Resident, None]:
+        await self._loader.prune()
+
+        def planned(options: Options) -> Plan:
+            return self.planner.plan(conversation, options, cancelled=turn.stopping.is_set)
+
+        plan = await turn.unless_stopped(asyncio.to_thread(planned, options))
+        loading = self._loader.load(
+            plan,
+            lambda name: planned(replace(options, model=name)),
+            chosen=options.model is not None,
+        )
+        async with contextlib.aclosing(loading) as steps:
+            while (step := await turn.unless_stopped(anext(steps, None))) is not None:
+                yield step
+
+    async def _learn(
+        self, plan: Plan, loaded: protocol.Loaded, finished: protocol.Finished
+    ) -> None:
+        """Tell the fitter how it went; the answer is stored, and nothing here may change that."""
+        if self._fitter is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(
+                    self._fitter.learn, plan.model, plan.header, loaded, finished
+                )
 
     @contextlib.asynccontextmanager
-    async def _engine_turn(self, turn: Turn) -> AsyncIterator[bool]:
+    async def _hold_engine(self, turn: Activity[Any]) -> AsyncIterator[bool]:
         """Hold the engine; gives True where another turn holds it and this one has to wait."""
         waited = self._engine_free.locked()
         if waited:
             turn.tell(Working("waiting"))
-        await _unless_stopped(turn, self._engine_free.acquire())
+        taking = asyncio.ensure_future(self._engine_free.acquire())
+        try:
+            await turn.unless_stopped(taking)
+        except BaseException:
+            if taking.done() and not taking.cancelled():  # Both came at the same moment.
+                self._engine_free.release()
+            raise
         try:
             yield waited
         finally:
@@ -287,7 +358,7 @@ class Chatting:
     ) -> AsyncGenerator[Any, None]:
         """Pass a generation on; when the turn is stopped, tell the engine, which then ends it."""
         if turn.stopping.is_set():
-            raise _StoppedEarly
+            raise StoppedEarly
         stop = asyncio.ensure_future(turn.stopping.wait())
         stop.add_done_callback(lambda done: None if done.cancelled() else self.engine.stop())
         try:
@@ -298,7 +369,7 @@ class Chatting:
             # A worker that did not stop in time was killed: the person asked for the stop, and
             # gets it.
             if turn.stopping.is_set():
-                raise _StoppedEarly from None
+                raise StoppedEarly from None
             raise
         except (asyncio.CancelledError, GeneratorExit):
             self.engine.stop()
@@ -316,39 +387,9 @@ class Chatting:
             path = active_path(self.store.messages(conversation.id), conversation.active)
         path.append(Message(0, 0, None, "user", text, "complete", 0.0))
         async with self._engine_free:
-            async for event in self.engine.load(plan.spec.model_copy(update={"vocab_only": True})):
-                if isinstance(event, protocol.Loaded) and event.n_ctx == 0:
-                    self.loaded = self.model = None
+            async for _ in self.engine.load(plan.spec.model_copy(update={"vocab_only": True})):
+                pass
             return await build_prompt(self.engine, plan, plan.spec.n_ctx, formats.turns(path))
-
-
-async def _unless_stopped(turn: Turn, work: Awaitable[T]) -> T:
-    """The result of ``work``; when the turn is stopped first, the work is cancelled.
-
-    Raises:
-        _StoppedEarly: the person stopped the turn.
-    """
-    task = asyncio.ensure_future(work)
-    stop = asyncio.ensure_future(turn.stopping.wait())
-    try:
-        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise _StoppedEarly
-    finally:
-        stop.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-def _seen_from(path: Sequence[Message]) -> int | None:
-    """The first message the model saw for the latest answer of the path, where it was cut."""
-    for message in reversed(path):
-        if message.role == "assistant" and message.parameters:
-            first = message.parameters.get("window_from")
-            return first if isinstance(first, int) else None
-    return None
 
 
 class _TooLong(Exception):
@@ -357,7 +398,3 @@ class _TooLong(Exception):
     def __init__(self, error: DoesNotFit) -> None:
         super().__init__(error.message)
         self.error = error
-
-
-class _StoppedEarly(Exception):
-    """The person stopped the turn before there was an answer to stop."""

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from corral import settings as settings_file
+from corral import trouble
 from corral.chatting import Chatting
 from corral.engine.engine import Engine
+from corral.engine.protocol import Device
 from corral.errors import CorralError
-from corral.models.catalog import Catalog, find_catalogue
-from corral.models.library import Library
+from corral.loading.loader import machine_with
+from corral.models import catalog as catalogue
+from corral.models.catalog import Catalog, CatalogError
+from corral.models.downloads.downloads import Downloads
+from corral.models.fit.fitter import Fitter
+from corral.models.fit.machine import Machine
+from corral.models.hub.client import Hub
+from corral.models.library.library import Library
 from corral.paths import Paths
 from corral.settings import Settings
 from corral.store.store import Store
+
+OFFLINE = "CORRAL_OFFLINE"
+"""Set in the environment, no socket is opened."""
 
 
 @dataclass(slots=True)
@@ -28,16 +42,39 @@ class Parts:
     library: Library
     engine: Engine
     chatting: Chatting
+    hub: Callable[[], Hub]
+    """The client of the hub, made when it is first asked for."""
+    downloads: Downloads
+    """The queue; nothing is fetched before it is started."""
+    fitter: Fitter
     notices: list[str] = field(default_factory=list)
     """Plain sentences about what was found at the start: a broken setting, a mended history."""
     disk: Store | None = None
     """Where models are kept, when conversations are not kept there."""
+    devices: Sequence[Device] = ()
+    """What the engine computes on, as far as it was asked."""
+
+    def machine(self) -> Machine:
+        """What this machine has at the moment; may be called in any thread."""
+        return machine_with(self.devices, self.engine.held())
+
+    async def calibrate(self) -> None:
+        """Ask the engine for its devices, and measure once how fast they compute.
+
+        Raises:
+            EngineError: the engine cannot be started, or could not measure it.
+        """
+        self.devices = await self.engine.devices()
+        if not await asyncio.to_thread(lambda: self.fitter.calibrated):
+            probed = await self.engine.probe()
+            await asyncio.to_thread(self.fitter.calibrate, probed)
 
     async def close(self) -> None:
         await self.engine.close()
         self.close_stores()
 
     def close_stores(self) -> None:
+        self.downloads.close()
         self.store.close()
         if self.disk is not None:
             self.disk.close()
@@ -62,13 +99,50 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
             hint="Set CORRAL_HOME to a folder you may write to.",
         ) from None
     settings, notices = settings_file.load(paths.settings_file)
+    catalog = _catalog(paths, notices)
     disk = Store.open(paths.database)
-    library = Library(disk, Catalog.load(find_catalogue()))
-    engine = Engine(paths.engine_log)
+    folder = Path(settings.downloads.folder or paths.data / "models").expanduser()
+    library = Library(disk, catalog, folder=folder)
+    engine = Engine(
+        paths.engine_log,
+        keep_warm=settings.engine.keep_warm,
+        idle_seconds=60 * settings.engine.idle_minutes,
+    )
     store = disk if save else Store.open(None)
-    chatting = Chatting(store, library, engine, settings)
-    notices += disk.notices
-    return Parts(paths, settings, store, library, engine, chatting, notices, disk)
+    hub = cache(lambda: Hub(paths.cache, offline=os.environ.get(OFFLINE, "") not in ("", "0")))
+    fitter = Fitter(catalog, disk, machine=lambda: parts.machine())
+    parts = Parts(
+        paths,
+        settings,
+        store,
+        library,
+        engine,
+        Chatting(store, library, engine, settings, fitter=fitter, memo=disk),
+        hub,
+        Downloads(
+            disk,
+            catalog,
+            library,
+            hub,
+            folder,
+            settings.downloads,
+            note_fault=partial(trouble.write_down, paths.app_log),
+        ),
+        fitter,
+        notices + disk.notices,
+        disk,
+    )
+    return parts
+
+
+def _catalog(paths: Paths, notices: list[str]) -> Catalog:
+    """The catalogue with the person's own families; a fault in those stops nothing."""
+    found = catalogue.find_catalogue()
+    try:
+        return Catalog.load(found, paths.config / catalogue.NAME)
+    except CatalogError as error:
+        notices.append(f"Your own catalogue is left out: {error.message}")
+        return Catalog.load(found)
 
 
 def absolute(path: str) -> Path:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from corral.chat import formats
-from corral.chat.conversation import Conversation
+from corral.chat.conversation import Conversation, Message
 from corral.chat.formats import Piece
 from corral.chat.window import answer_reserve, first_that_fits
 from corral.engine import protocol
 from corral.engine.protocol import LoadSpec, Sampling, Segment
-from corral.errors import DoesNotFit, UsageError
-from corral.models import fit
-from corral.models.library import Library
-from corral.models.local import LocalModel
+from corral.errors import CorralError, DoesNotFit, UsageError
+from corral.loading.memo import LoadMemo
+from corral.models.fit import memory
+from corral.models.gguf.header import Header
+from corral.models.library.library import Library
+from corral.models.library.local import LocalModel
 from corral.settings import Settings
 
 T = TypeVar("T", bound=BaseModel)
@@ -39,6 +42,7 @@ class Plan:
     """Everything one answer is made with."""
 
     model: LocalModel
+    header: Header
     spec: LoadSpec
     sampling: Sampling
     max_tokens: int
@@ -46,6 +50,8 @@ class Plan:
     system: str
     template_tags: tuple[str, ...] = ()
     """Ordinary text that structures the file's own template: neutralised in every message."""
+    asked: frozenset[str] = frozenset()
+    """Fields of the load parameters that the person set: changed only where loading failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +67,55 @@ class Prompt:
 
 
 class Planner:
-    """Settles everything an answer is made with, and checks it before any native code runs."""
+    """Settles everything an answer is made with.
 
-    def __init__(self, library: Library, settings: Settings) -> None:
+    Args:
+        memo: load parameters that are remembered for each model.
+    """
+
+    def __init__(self, library: Library, settings: Settings, memo: LoadMemo | None = None) -> None:
         self._library = library
         self._settings = settings
+        self._memo = memo
+
+    def model_for(self, conversation: Conversation | None, wanted: str | None = None) -> LocalModel:
+        """The model that answers: the wanted one, the conversation's, else what answered last.
+
+        A model that came later changes no conversation by itself. Where nobody chose one, and the
+        one that answered last is gone, the default answers.
+
+        Raises:
+            NotFound, Refused, UsageError: as :meth:`corral.models.library.library.Library.resolve`.
+        """
+        wanted = wanted or (conversation.model if conversation else None)
+        if not wanted and conversation and conversation.answered_by:
+            with contextlib.suppress(CorralError):
+                return self._library.resolve(conversation.answered_by)
+        return self._library.resolve(wanted or self._settings.model)
 
     def plan(
         self,
         conversation: Conversation | None,
         options: Options,
         *,
-        loaded: LoadSpec | None = None,
-        spare: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> Plan:
-        """The plan for one answer. Reads the file's header; takes no longer than that.
+        """The plan for one answer, without regard to memory.
+
+        Reads the file's header; where the file was touched since its hash was taken, all of it.
 
         Args:
-            loaded: how the model in memory was loaded; the same again needs no check.
-            spare: bytes the engine adds to the free memory: on graphics cards, and what the
-                model in memory gives back. None plans without weights, so that all memory fits.
+            cancelled: asked while a file is read.
 
         Raises:
-            NotFound, Refused: no such model, or not a usable file.
-            DoesNotFit: it needs more memory than there is; the hint says what would fit.
+            NotFound, Refused: no such model, or not a usable file, or no longer the same.
             UsageError: a parameter is out of range, or no prompt format is known.
+            Cancellation: ``cancelled`` said so.
         """
-        model = self._library.resolve(
-            options.model or (conversation.model if conversation else None) or self._settings.model
-        )
+        model = self.model_for(conversation, options.model)
         assert model.path is not None  # resolve gives only what is on this machine
-        if model.source == "starter":
-            model = self._library.ensure_sha256(model)
+        if model.sha256 is None and model.source != "file":
+            model = self._library.ensure_sha256(model, cancelled=cancelled)
         parameters = {
             **model.sampling,
             **self._settings.sampling,
@@ -101,24 +124,26 @@ class Planner:
         }
         header = self._library.header(model)
         load = {
-            **self._settings.engine.model_dump(exclude_defaults=True),
+            **_known(LoadSpec, self._settings.engine.model_dump(exclude_defaults=True)),
+            **(_known(LoadSpec, self._memo.parameters(model)) if self._memo else {}),
             **_known(LoadSpec, parameters),
             "path": model.path,
         }
         spec = _checked(LoadSpec, load)
-        spec = spec.model_copy(update={"n_ctx": fit.context_for(header, spec.n_ctx)})
-        if spare is not None and spec != loaded:
-            fit.check(header, spec, fit.available_memory() + spare, name=model.name)
+        asked = frozenset(spec.model_dump(exclude_defaults=True)) - {"path"}
+        spec = spec.model_copy(update={"n_ctx": memory.context_for(header, spec.n_ctx)})
         conversation_system = conversation.system if conversation else ""
         system = conversation_system if options.system is None else options.system
         return Plan(
             model=model,
+            header=header,
             spec=spec,
             sampling=_checked(Sampling, _known(Sampling, parameters)),
             max_tokens=_checked(_Limits, _known(_Limits, parameters)).max_tokens,
             format=_format(options.format, model),
             system=system or model.default_system,
             template_tags=_template_tags(header.chat_template or ""),
+            asked=asked,
         )
 
 
@@ -248,6 +273,15 @@ async def _segments(
         if turn.answer is not None:
             messages.append(message("assistant", turn.answer))
     return await engine.render(messages), list(dict.fromkeys(found))
+
+
+def seen_from(path: Sequence[Message]) -> int | None:
+    """The first message the model saw for the latest answer of the path, where it was cut."""
+    for message in reversed(path):
+        if message.role == "assistant" and message.parameters:
+            first = message.parameters.get("window_from")
+            return first if isinstance(first, int) else None
+    return None
 
 
 def provenance(plan: Plan, loaded: protocol.Loaded) -> dict[str, Any]:

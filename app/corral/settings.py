@@ -36,6 +36,34 @@ class EngineSettings(BaseModel):
     flash_attn: Literal["auto", "on", "off"] = "auto"
     load_mode: Literal["auto", "read", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
     """How weights come into memory."""
+    keep_warm: bool = True
+    """Keep the models used before in memory as long as there is room, to go back at once."""
+    idle_minutes: float = Field(30.0, ge=0, le=1e6)
+    """A model that nobody used for so long leaves memory; 0 keeps it."""
+
+
+class DownloadSettings(BaseModel):
+    """``[downloads]``: where models go and how fast they come."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    folder: str = ""
+    """Where downloaded models lie; empty is ``models`` in corral's data folder."""
+    limit: float = Field(0.0, ge=0)
+    """Megabytes a second over all connections; 0 is no limit."""
+    connections: int = Field(4, ge=1, le=16)
+    """Ranges of one file that may be fetched at the same time, where that is faster."""
+
+    @field_validator("folder")
+    @classmethod
+    def _is_one_place(cls, folder: str) -> str:
+        try:
+            known = not folder or Path(folder).expanduser().is_absolute()
+        except RuntimeError:  # nobody of that name has a home
+            known = False
+        if not known or "\0" in folder:
+            raise ValueError("a folder begins with / or with ~")
+        return folder
 
 
 class Settings(BaseModel):
@@ -50,6 +78,7 @@ class Settings(BaseModel):
     sidebar: bool = True
     """Whether the list of conversations is shown on wide screens."""
     engine: EngineSettings = Field(default_factory=EngineSettings)
+    downloads: DownloadSettings = Field(default_factory=DownloadSettings)
     sampling: dict[str, Any] = Field(default_factory=dict)
     """``[sampling]``: sampling parameters for every conversation, over the model's own."""
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from corral.chat.conversation import Message
 from corral.engine import protocol
 from corral.errors import CorralError, StoreError
 from corral.store.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 CHECKPOINT_SECONDS = 0.5
 """How often a streaming answer is written to the store."""
@@ -40,6 +43,8 @@ class Working:
     stage: Stage
     done: float = 0.0
     total: float = 0.0
+    eta: float | None = None
+    """Seconds it will take from now on; None where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +82,73 @@ class Finished:
 Event = Sent | Started | Working | Notice | LeftOut | Words | Finished
 
 
-class Turn:
-    """One running answer: iterate over it for events, call :meth:`stop` to end it early.
+class Activity(Generic[T]):
+    """Something that uses the engine: iterate over it for events, stop it at any time."""
+
+    def __init__(self, events: AsyncGenerator[T, None]) -> None:
+        self.working: Working | None = Working("starting")
+        """What goes on now, for a screen that comes back to it later."""
+        self.stopping = asyncio.Event()
+        self._events = events
+
+    def stop(self) -> None:
+        """End it at once and keep what there is."""
+        self.stopping.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked for its end."""
+        return self.stopping.is_set()
+
+    def tell(self, working: Working) -> Working:
+        """Remember what goes on."""
+        self.working = working
+        return working
+
+    async def unless_stopped(self, work: Awaitable[R]) -> R:
+        """The result of ``work``; when this is stopped first, the work is cancelled.
+
+        Raises:
+            StoppedEarly: the person stopped it.
+        """
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise StoppedEarly
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self._events
+
+    async def aclose(self) -> None:
+        """End it where it is: for a caller that leaves the iteration."""
+        await self._events.aclose()
+
+
+class StoppedEarly(Exception):
+    """The person stopped something before it came to its own end."""
+
+
+class Turn(Activity[Event]):
+    """One running answer.
 
     It always ends with :class:`Finished`, but for a message that was refused: that raises, and the
     text is back in the draft.
     """
 
     def __init__(self, conversation: int, events: AsyncGenerator[Event, None]) -> None:
+        super().__init__(events)
         self.conversation = conversation
         self.answer: Message | None = None
         self.text = ""
         """The answer so far."""
-        self.working: Working | None = Working("starting")
-        """What goes on; None while words arrive."""
-        self.stopping = asyncio.Event()
-        self._events = events
-
-    def stop(self) -> None:
-        """End the answer at once and keep what there is."""
-        self.stopping.set()
-
-    def tell(self, working: Working) -> Working:
-        """Remember what goes on, for a screen that comes back to this turn later."""
-        self.working = working
-        return working
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self._events
-
-    async def aclose(self) -> None:
-        """End it where it is and store what there is: for a caller that leaves the iteration."""
-        await self._events.aclose()
 
 
 class Record:

@@ -57,6 +57,8 @@ class Conversation:
     active: int | None = None
     """The last message of the active path; None while there is no message."""
     draft: str = ""
+    answered_by: str | None = None
+    """Name of the model that gave the last answer of the active path."""
 
 
 def active_path(messages: Iterable[Message], leaf: int | None) -> list[Message]:

@@ -4,7 +4,8 @@ A prompt is a list of pieces. Only the engine turns pieces into token ids, and o
 ``control`` pieces can become control tokens: what people and models write travels as ``text``.
 
 Sources: Llama 2 from Meta's ``generation.py`` (each finished pair is encoded on its own, BOS and
-EOS are ids), ChatML, Zephyr, Vicuna 1.5 and Alpaca from their model cards.
+EOS are ids; CodeLlama's does the same), ChatML, Zephyr, Vicuna 1.5 and Alpaca from their model
+cards, "Human and Response" from the code that trained llama2_7b_chat_uncensored.
 """
 
 from __future__ import annotations
@@ -139,6 +140,18 @@ ALPACA = Format(
     stop=("### Instruction:",),
 )
 
+HUMAN_RESPONSE = Format(
+    name="human-response",
+    title="Human and Response",
+    start=(_ADD_BOS,),
+    system=(_text("{}\n\n"),),
+    user=(_text("### HUMAN:\n{}\n\n"),),
+    answer=(_text("### RESPONSE:\n{}"), _EOS, _text("\n\n")),
+    open=(_text("### RESPONSE:\n"),),
+    tags=("### HUMAN:", "### RESPONSE:"),
+    stop=("### HUMAN:",),
+)
+
 COMPLETION = Format(
     name="completion",
     title="Plain completion",
@@ -148,7 +161,8 @@ COMPLETION = Format(
 )
 
 FORMATS: dict[str, Format] = {
-    format.name: format for format in (LLAMA_2, CHATML, ZEPHYR, VICUNA, ALPACA, COMPLETION)
+    format.name: format
+    for format in (LLAMA_2, CHATML, ZEPHYR, VICUNA, ALPACA, HUMAN_RESPONSE, COMPLETION)
 }
 
 TEMPLATE = "template"

@@ -10,29 +10,32 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from corral.engine import protocol
+from corral.engine.errors import EngineStopped, OutOfMemory
+from corral.engine.host import Held, Host
+from corral.engine.pool import Pool
 from corral.engine.process import Worker, worker_command
 from corral.engine.protocol import Loaded, LoadSpec, Sampling, Segment
-from corral.errors import EngineDied, EngineError, UsageError
+from corral.errors import EngineDied, UsageError
 
-STOP_SECONDS = 1.0
-"""How long a worker has to stop what it does before it is killed."""
+__all__ = ["Engine", "EngineStopped", "Held", "OutOfMemory"]
 
 TEMPLATE_SECONDS = 2.0
 """How long a file's own chat template may run."""
-
-
-class EngineStopped(EngineError):
-    """The request was stopped on request; nothing is wrong."""
-
-    title = "Stopped"
+IDLE_SECONDS = 1800.0
 
 
 class Engine:
-    """One worker at a time, started when it is needed and again after it died.
+    """Workers with a model each, started when they are needed and again after they died.
+
+    One of them is the current one: what was loaded last, or used again. The others are kept warm
+    until somebody discards them or nobody used them for long; one worker a file.
 
     Args:
-        log: file the worker's native text goes to.
+        log: file the workers' native text goes to.
         command: how a worker is started; tests put a misbehaving one here.
+        keep_warm: keep what was loaded before when something else is; whoever loads sees to it
+            that memory suffices.
+        idle_seconds: a model nobody used for so long is let go; 0 keeps it.
     """
 
     def __init__(
@@ -41,46 +44,67 @@ class Engine:
         *,
         command: Callable[[], tuple[str, ...]] = worker_command,
         environment: Mapping[str, str] = os.environ,
+        keep_warm: bool = True,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._log = log
         self._command = command
         self._environment = environment
-        self._worker: Worker | None = None
-        self._spec: LoadSpec | None = None
-        self._loaded: Loaded | None = None
-        self._active: int | None = None
-        self._killers: dict[int, asyncio.TimerHandle] = {}
-        """Of requests that were told to stop: what happens if they do not."""
-        self._starting = asyncio.Lock()
+        self._keep_warm = keep_warm
+        self._pool = Pool(self._start, idle_seconds)
+        self._current: Host | None = None
+        self._at_work: Host | None = None
+        """The one that loads or answers, or did last."""
+        self._probing: Host | None = None
+
+    async def _start(self) -> Host:
+        return Host(await Worker.start(self._log, self._command(), self._environment), self._log)
 
     @property
     def pid(self) -> int | None:
-        """Process id of the living worker."""
-        return self._worker.pid if self._worker is not None and self._worker.alive else None
+        """Process id of the current worker, or of one that waits for a model."""
+        living = [host for host in self._pool.hosts if host.alive]
+        if self._current is not None:
+            living = [host for host in living if host is self._current]
+        return living[0].worker.pid if living else None
 
     @property
     def loaded_spec(self) -> LoadSpec | None:
-        """How the model in memory was loaded; None where there is none, also after a crash."""
-        return self._spec if self._loaded is not None and self.pid is not None else None
+        """How the current model was loaded; None where there is none, also after a crash."""
+        host = self._current
+        return host.spec if host is not None and host.loaded is not None and host.alive else None
+
+    @property
+    def loaded_specs(self) -> list[LoadSpec]:
+        """How every model in memory was loaded, the latest used first."""
+        return [
+            host.spec
+            for host in self._pool.hosts
+            if host.spec is not None and host.loaded is not None and host.alive
+        ]
+
+    def held(self) -> list[Held]:
+        """What each model in memory keeps, the latest used first."""
+        return [held for host in self._pool.hosts if (held := host.held())]
+
+    def releasable(self) -> int:
+        """Bytes of memory that only the models in memory need, mapped weights included."""
+        return sum(held.private + held.mapped for held in self.held())
 
     async def spare_bytes(self) -> int:
-        """Bytes a model may use besides the free memory of the machine.
+        """Bytes a model may use besides the memory the system calls available.
 
-        That is what the present worker gives back when it ends, and the memory of graphics cards
-        of their own (Apple's share the machine's).
+        That is what all workers give back when they end, but for mapped weights, which count as
+        available while they are in use too; and the memory of graphics cards of their own (Apple's
+        share the machine's).
         """
-        import psutil
-
-        worker = await self._living_worker()
-        spare = 0
-        if (await asyncio.shield(worker.ready)).gpu_offload and sys.platform != "darwin":
+        host = await self._pool.any()
+        spare = sum(held.private for held in self.held())
+        if (await host.ready()).gpu_offload and sys.platform != "darwin":
             cards = [device for device in await self.devices() if device.kind == "gpu"]
-            spare = sum(card.memory_free for card in cards)
-        try:
-            memory = psutil.Process(worker.pid).memory_info()
-        except psutil.Error:
-            return spare
-        return spare + max(0, int(memory.rss) - int(getattr(memory, "shared", 0)))
+            spare += sum(card.memory_free for card in cards)
+            spare += sum(sum(held.cards.values()) for held in self.held())
+        return spare
 
     async def ready(self) -> protocol.Ready:
         """Start a worker if there is none, and wait until its native library is loaded.
@@ -88,45 +112,53 @@ class Engine:
         Raises:
             EngineError: it cannot be started or loaded.
         """
-        worker = await self._living_worker()
-        return await asyncio.shield(worker.ready)
+        return await (await self._pool.any()).ready()
 
     async def load(self, spec: LoadSpec) -> AsyncGenerator[protocol.Progress | Loaded, None]:
-        """Have the model in memory; what is loaded the same way already is not loaded again.
+        """Make this the current model; one that is warm is there at once, with its KV cache.
 
         Every model gets a fresh worker, because only the end of a process surely gives its memory
-        back.
+        back. Where this fails or is left early, the current model stays what it was.
 
         Raises:
+            OutOfMemory: some memory was too small.
             EngineError: the file or the context was refused, or the worker died.
         """
-        if self._loaded is not None and self.pid is not None and self._spec is not None:
-            same_file = spec.vocab_only and spec.path == self._spec.path
-            if spec == self._spec or same_file:
-                yield self._loaded
-                return
-        if self._spec is not None:
-            await self._discard()
-        worker = await self._living_worker()
-        await asyncio.shield(worker.ready)
-        self._spec = spec
+        self._end_probe()
+        warm = self._pool.find(spec)
+        if warm is not None and warm.loaded is not None:
+            with self._pool.using(warm):
+                self._current = warm
+            yield warm.loaded
+            return
+        for other in self._pool.hosts.copy():
+            replaced = other.spec is not None and other.spec.path == spec.path
+            alone = not self._keep_warm and not spec.vocab_only
+            if replaced or (other.spec is not None and alone):
+                await self._pool.discard(other)
+        host = await self._pool.bare()
+        self._at_work = host
         try:
-            request = self._request(worker, lambda id: protocol.Load(id=id, spec=spec))
-            async with contextlib.aclosing(request) as events:
-                async for event in events:
-                    if isinstance(event, Loaded):
-                        self._loaded = event
-                        yield event
-                    elif isinstance(event, protocol.Progress):
+            with self._pool.using(host):
+                async with contextlib.aclosing(host.load(spec)) as events:
+                    async for event in events:
+                        if isinstance(event, Loaded):
+                            self._current = host
                         yield event
         finally:
-            if self._loaded is None:
-                await self._discard()
+            if host.loaded is None:
+                await self._pool.discard(host)
+
+    async def discard(self, spec: LoadSpec) -> None:
+        """Let a model in memory go; nothing happens where it is not there."""
+        for host in self._pool.hosts.copy():
+            if host.spec == spec:
+                await self._pool.discard(host)
 
     async def tokenize(self, segments: Sequence[Segment]) -> Sequence[int]:
         """Token ids of a prompt, by the loaded model's vocabulary."""
         answer = await self._ask(
-            self._loaded_worker(), lambda id: protocol.Tokenize(id=id, segments=tuple(segments))
+            self._loaded_host(), lambda id: protocol.Tokenize(id=id, segments=tuple(segments))
         )
         assert isinstance(answer, protocol.Tokens)
         return answer.tokens
@@ -139,12 +171,11 @@ class Engine:
         Raises:
             UsageError: there is no template, or it cannot be used; another format can be chosen.
         """
-        worker = self._loaded_worker()
-        hint = "Choose another prompt format for this model."
+        host = self._loaded_host()
         try:
             async with asyncio.timeout(TEMPLATE_SECONDS):
                 answer = await self._ask(
-                    worker,
+                    host,
                     lambda id: protocol.Render(
                         id=id,
                         messages=tuple(dict(message) for message in messages),
@@ -152,11 +183,11 @@ class Engine:
                     ),
                 )
         except TimeoutError:
-            worker.kill(EngineDied("The chat template of this file ran too long"))
+            host.worker.kill(EngineDied("The chat template of this file ran too long"))
             raise UsageError(
                 "The chat template of this file ran for more than 2 seconds and was ended",
                 title="Template refused",
-                hint=hint,
+                hint="Choose another prompt format for this model.",
             ) from None
         assert isinstance(answer, protocol.Segments)
         return answer.segments
@@ -174,8 +205,9 @@ class Engine:
 
         Leaving the iteration early stops the worker, too.
         """
-        request = self._request(
-            self._loaded_worker(),
+        self._end_probe()
+        host = self._at_work = self._loaded_host()
+        request = host.request(
             lambda id: protocol.Generate(
                 id=id,
                 tokens=tuple(tokens),
@@ -185,118 +217,62 @@ class Engine:
                 strip_leading_space=strip_leading_space,
             ),
         )
-        async with contextlib.aclosing(request) as events:
-            async for event in events:
-                if isinstance(event, protocol.Progress | protocol.Delta | protocol.Finished):
-                    yield event
+        with self._pool.using(host):
+            async with contextlib.aclosing(request) as events:
+                async for event in events:
+                    if isinstance(event, protocol.Progress | protocol.Delta | protocol.Finished):
+                        yield event
 
     async def devices(self) -> Sequence[protocol.Device]:
         """What the engine can compute on, with free and total memory in bytes."""
-        worker = await self._living_worker()
-        await asyncio.shield(worker.ready)
-        answer = await self._ask(worker, lambda id: protocol.Describe(id=id))
+        host = await self._pool.any()
+        await host.ready()
+        answer = await self._ask(host, lambda id: protocol.Describe(id=id))
         assert isinstance(answer, protocol.Devices)
         return answer.devices
 
+    async def probe(self) -> protocol.Probed:
+        """Measure how fast each device computes; one to three seconds, best while nothing runs.
+
+        A worker without a model does it: no answer waits for it, and it ends where a load or an
+        answer begins, which would slow each other down and make what is measured wrong.
+
+        Raises:
+            EngineStopped: a load or an answer began.
+            EngineError: it could not be measured.
+        """
+        host = await self._pool.bare()
+        await host.ready()
+        self._probing = host
+        try:
+            answer = await self._ask(host, lambda id: protocol.Probe(id=id))
+        finally:
+            self._probing = None
+        assert isinstance(answer, protocol.Probed)
+        return answer
+
     def stop(self) -> None:
         """Stop the request in work at once; a worker that does not obey in a second is killed."""
-        worker, id = self._worker, self._active
-        if worker is None or id is None or id in self._killers:
-            return
-        worker.send(protocol.Cancel(id=id))
-        self._killers[id] = asyncio.get_running_loop().call_later(
-            STOP_SECONDS, worker.kill, EngineDied("The engine did not stop in time and was ended")
-        )
+        if self._at_work is not None:
+            self._at_work.stop()
 
     async def close(self) -> None:
-        """End the worker; the engine can be used again, with a new one."""
-        await self._discard()
+        """End all workers; the engine can be used again, with new ones."""
+        self._current = None
+        await self._pool.close()
 
     # --- inside -----------------------------------------------------------------------------------
 
-    async def _living_worker(self) -> Worker:
-        async with self._starting:
-            if self._worker is None or not self._worker.alive:
-                await self._discard()
-                self._worker = await Worker.start(self._log, self._command(), self._environment)
-            return self._worker
+    def _end_probe(self) -> None:
+        if self._probing is not None:
+            self._probing.stop()
 
-    def _loaded_worker(self) -> Worker:
-        if self._worker is None or self._loaded is None:
+    def _loaded_host(self) -> Host:
+        host = self._current
+        if host is None or host not in self._pool.hosts:
             raise EngineDied("No model is loaded")
-        return self._worker
+        return host
 
-    async def _discard(self) -> None:
-        worker, self._worker = self._worker, None
-        self._spec = self._loaded = None
-        if worker is not None:
-            await worker.close()
-
-    async def _ask(
-        self, worker: Worker, command: Callable[[int], protocol.Model]
-    ) -> protocol.Event:
-        """A request that has one answer."""
-        async with contextlib.aclosing(self._request(worker, command)) as events:
-            return await anext(events)
-
-    async def _request(
-        self, worker: Worker, command: Callable[[int], protocol.Model]
-    ) -> AsyncGenerator[protocol.Event, None]:
-        """Send a command and pass on its events up to the one that ends it.
-
-        Close it when you leave early: what comes after the last event happens then.
-        """
-        id, queue = worker.begin()
-        self._active = id
-        ended = False
-        try:
-            worker.send(command(id))
-            await worker.drain()
-            while not ended:
-                event = await queue.get()
-                if isinstance(event, EngineError):
-                    ended = True
-                    raise event
-                ended = not isinstance(event, protocol.Progress | protocol.Delta)
-                if isinstance(event, protocol.Failed):
-                    raise _error(event)
-                yield event
-        finally:
-            if not ended:
-                self.stop()
-                with contextlib.suppress(EngineError):
-                    await _until_ended(queue)
-            worker.end(id)
-            if self._active == id:
-                self._active = None
-            if killer := self._killers.pop(id, None):
-                killer.cancel()
-
-
-async def _until_ended(queue: asyncio.Queue[protocol.Event | EngineError]) -> None:
-    """Let a stopped request come to its end, so that the next one finds the worker free."""
-    while True:
-        event = await queue.get()
-        if isinstance(event, EngineError):
-            raise event
-        if not isinstance(event, protocol.Progress | protocol.Delta):
-            return
-
-
-def _error(failed: protocol.Failed) -> EngineError | UsageError:
-    message = " ".join(failed.message.split())
-    if failed.code == "stopped":
-        return EngineStopped("Stopped")
-    if failed.code == "template":
-        return UsageError(
-            f"The chat template of this file cannot be used: {message}",
-            title="Template refused",
-            hint="Choose another prompt format for this model.",
-        )
-    if failed.code == "load":
-        return EngineError(
-            f"The model could not be loaded: {message}",
-            title="Not loaded",
-            hint="The engine log says more.",
-        )
-    return EngineError(f"The engine failed: {message}", hint="The engine log says more.")
+    async def _ask(self, host: Host, command: Callable[[int], protocol.Model]) -> protocol.Event:
+        with self._pool.using(host):
+            return await host.ask(command)

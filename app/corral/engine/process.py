@@ -39,6 +39,18 @@ _CAUSES = {
 }
 
 
+class WorkerEnded(EngineDied):
+    """The process ended by itself, or something outside ended it.
+
+    Attributes:
+        code: its exit status; the negative number of a signal.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a worker.
 
@@ -219,7 +231,7 @@ def _open_log(log: Path) -> int:
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
-def _death(code: int) -> EngineDied:
+def _death(code: int) -> WorkerEnded:
     """The end of the process in plain words."""
     if code < 0:
         try:
@@ -229,10 +241,11 @@ def _death(code: int) -> EngineDied:
         reason = _CAUSES.get(name, f"it was ended by {name}")
     else:
         reason = f"it ended with code {code}"
-    return EngineDied(
+    return WorkerEnded(
         f"The engine stopped in the middle: {reason}",
         hint="What it had written is kept; try again, a new engine starts by itself. "
         "The engine log says more.",
+        code=code,
     )
 
 

@@ -2,7 +2,7 @@
 
 Commands go to the worker's stdin, events come back on a private copy of its stdout. A command that
 starts work carries an ``id``; every event about it carries the same one, and exactly one of them
-ends it: ``loaded``, ``tokens``, ``segments``, ``finished``, ``devices`` or ``error``.
+ends it: ``loaded``, ``tokens``, ``segments``, ``finished``, ``devices``, ``probed`` or ``error``.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
+from pydantic import Field, FiniteFloat, TypeAdapter
 from pydantic_core import PydanticSerializationError
+
+from corral.engine.figures import Device as Device
+from corral.engine.figures import MemoryUse as MemoryUse
+from corral.engine.figures import Model as Model
+from corral.engine.figures import Rates as Rates
 
 FRAME_LIMIT = 8 * 1024 * 1024
 """Longest line, in bytes, that is read from the other side."""
 
 KvType = Literal["f16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "bf16", "f32"]
 StopReason = Literal["end", "length", "stopped", "error"]
-
-
-class Model(BaseModel):
-    # Validators are built when first used: not before the first frame.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 # --- what both sides talk about -----------------------------------------------------------------
@@ -139,16 +139,6 @@ class Timings(Model):
     tokens_per_second: float = 0.0
 
 
-class Device(Model):
-    """A device ggml can compute on; memory in bytes."""
-
-    name: str
-    description: str
-    kind: Literal["cpu", "gpu", "integrated", "accelerator", "other"]
-    memory_free: int
-    memory_total: int
-
-
 # --- commands -----------------------------------------------------------------------------------
 
 
@@ -196,6 +186,13 @@ class Describe(Model):
     id: int
 
 
+class Probe(Model):
+    """Measure how fast each device computes, in one to three seconds; answered by ``probed``."""
+
+    type: Literal["probe"] = "probe"
+    id: int
+
+
 class Cancel(Model):
     """Stop request ``id`` at once; it still ends with its own last event."""
 
@@ -208,7 +205,7 @@ class Shutdown(Model):
 
 
 Command = Annotated[
-    Load | Tokenize | Render | Generate | Describe | Cancel | Shutdown,
+    Load | Tokenize | Render | Generate | Describe | Probe | Cancel | Shutdown,
     Field(discriminator="type"),
 ]
 
@@ -268,6 +265,7 @@ class Loaded(Model):
     add_bos: bool
     chat_template: str | None = None
     load_ms: float = 0.0
+    memory: MemoryUse | None = None
 
 
 class Tokens(Model):
@@ -286,6 +284,12 @@ class Devices(Model):
     type: Literal["devices"] = "devices"
     id: int
     devices: tuple[Device, ...]
+
+
+class Probed(Model):
+    type: Literal["probed"] = "probed"
+    id: int
+    rates: tuple[Rates, ...]
 
 
 class Delta(Model):
@@ -329,7 +333,17 @@ class Failed(Model):
 
 
 Event = Annotated[
-    Ready | Heartbeat | Progress | Loaded | Tokens | Segments | Devices | Delta | Finished | Failed,
+    Ready
+    | Heartbeat
+    | Progress
+    | Loaded
+    | Tokens
+    | Segments
+    | Devices
+    | Probed
+    | Delta
+    | Finished
+    | Failed,
     Field(discriminator="type"),
 ]
 

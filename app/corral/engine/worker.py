@@ -101,6 +101,7 @@ class Inference:
             "render": self._render,
             "generate": self._generate,
             "describe": self._describe,
+            "probe": self._probe,
         }
         id: int = getattr(command, "id", 0)
         try:
@@ -168,6 +169,11 @@ class Inference:
         from corral.engine.llama import library
 
         self.wire.send(protocol.Devices(id=command.id, devices=library.devices()))
+
+    def _probe(self, command: protocol.Probe) -> None:
+        from corral.engine.llama.probe import measure
+
+        self.wire.send(protocol.Probed(id=command.id, rates=measure(self._cancel)))
 
     def _generate(self, command: protocol.Generate) -> None:
         model = self._loaded()

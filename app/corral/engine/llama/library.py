@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import re
 import sys
 from collections import deque
@@ -13,12 +15,16 @@ import llama_cpp
 import llama_cpp.llama_cpp as L
 from llama_cpp import _ctypes_extensions
 
-from corral.engine.protocol import Device
+from corral.engine.protocol import Device, MemoryUse
 
 _ERROR = 4
 _CONTINUED = 5
+_MADV_DONTNEED = 4
 _LOG_LIMIT = 2 * 1024 * 1024
 """Bytes of log one worker writes at the most."""
+
+_BUFFER = re.compile(r"(\S+) +(model|KV|compute|output) buffer size = +([0-9.]+) MiB")
+_BUFFERS = {"model": "weights", "KV": "kv", "compute": "compute", "output": "output"}
 
 _DEVICE_KINDS = ("cpu", "gpu", "integrated", "accelerator")
 
@@ -33,6 +39,8 @@ class NativeLog:
         self.errors: deque[str] = deque(maxlen=8)
         self.offloaded: tuple[int, int] | None = None
         """Layers on a GPU and layers in all, as the last load reported them."""
+        self.buffers: dict[str, dict[str, int]] = {}
+        """Bytes of the last load by purpose and buffer, as in :class:`MemoryUse`."""
         self._written = 0
         self._level = 0
         self._callback = L.llama_log_callback(self._line)
@@ -47,6 +55,9 @@ class NativeLog:
                 self.errors.append(line.strip())
             if found := re.search(r"offloaded (\d+)/(\d+) layers", line):
                 self.offloaded = int(found[1]), int(found[2])
+            if found := _BUFFER.search(line):
+                sizes = self.buffers.setdefault(_BUFFERS[found[2]], {})
+                sizes[found[1]] = sizes.get(found[1], 0) + round(float(found[3]) * (1 << 20))
             if self._written < _LOG_LIMIT:
                 self._written += len(line)
                 sys.stderr.write(line)
@@ -91,6 +102,36 @@ def system_info() -> str:
 
 def gpu_offload() -> bool:
     return bool(L.llama_supports_gpu_offload())
+
+
+def drop_copied_pages(log: NativeLog, path: str) -> None:
+    """Give back the pages of mapped weights that llama.cpp copied in another order.
+
+    Processors compute with the copy alone, and the original would look as if it were needed. What
+    is still used from the mapping comes back out of the page cache when it is touched.
+    """
+    if sys.platform != "linux" or not any(
+        name.startswith("CPU_") and name != "CPU_Mapped" for name in log.buffers.get("weights", ())
+    ):
+        return
+    name = os.path.realpath(path)
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    with contextlib.suppress(OSError):
+        for line in (
+            Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
+            span, _, _, _, _, *file = line.split(maxsplit=5)
+            if file and (file[0].strip() == name or file[0].strip().endswith(".gguf")):
+                start, end = (int(number, 16) for number in span.split("-"))
+                libc.madvise(start, end - start, _MADV_DONTNEED)  # Refused for locked memory.
+
+
+def memory_use(log: NativeLog) -> MemoryUse:
+    """What the last load takes; asked after the warm-up, when all of it was touched."""
+    import psutil
+
+    return MemoryUse(**log.buffers, resident=psutil.Process().memory_info().rss)
 
 
 def devices() -> tuple[Device, ...]:

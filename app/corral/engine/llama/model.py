@@ -13,7 +13,7 @@ from typing import Any
 
 import llama_cpp.llama_cpp as L
 
-from corral.engine.llama.library import NativeLog
+from corral.engine.llama.library import NativeLog, drop_copied_pages, memory_use
 from corral.engine.llama.vocab import Vocab
 from corral.engine.protocol import Loaded, LoadSpec
 from corral.engine.threads import NeighbourMeter, ThreadGovernor, usable_cores
@@ -101,6 +101,7 @@ class LlamaModel:
         self._batch: Any = None
         log.errors.clear()
         log.offloaded = None
+        log.buffers.clear()
         meter = NeighbourMeter()
         self._model = self._load_model(progress)
         suspicious = meter.cores() > 0.25
@@ -181,6 +182,7 @@ class LlamaModel:
         self._n_batch = int(L.llama_n_batch(self._context))
         self._batch = L.llama_batch_init(self._n_batch, 0, 1)
         self._cancel.watch(self._context)
+        drop_copied_pages(self._log, spec.path)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -213,6 +215,7 @@ class LlamaModel:
             add_bos=self.vocab.add_bos,
             chat_template=template.decode("utf-8", "replace") if template else None,
             load_ms=self.load_ms,
+            memory=memory_use(self._log),
         )
 
     # --- evaluating -------------------------------------------------------------------------------
