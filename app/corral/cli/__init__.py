@@ -13,7 +13,7 @@ from corral import __version__
 
 _COMMANDS = {
     "ask": "One turn, streamed to stdout",
-    "models": "The models on this machine: list, show, import",
+    "models": "Models: list, search, show, pull, import, adopt, verify, remove, fit",
     "history": "Conversations: list, show, search, rename, delete",
     "doctor": "Hardware, engine, folders, and what fits this machine",
 }

@@ -15,7 +15,8 @@ import psutil
 from corral import __version__
 from corral.cli.output import errors, print_json, say
 from corral.errors import EngineError
-from corral.models import fit, recommend
+from corral.models.fit import memory
+from corral.models.fit.recommend import recommend
 from corral.parts import Parts, build
 from corral.paths import Paths
 from corral.text import clean_line
@@ -40,18 +41,17 @@ async def _report(parts: Parts) -> dict[str, Any]:
     engine: dict[str, Any] = {"version": None, "build": None, "devices": [], "error": None}
     try:
         ready = await parts.engine.ready()
-        devices = await parts.engine.devices()
+        await parts.calibrate()
         engine |= {
             "version": ready.binding,
             "build": ready.system_info,
             "gpu_offload": ready.gpu_offload,
-            "devices": [device.model_dump() for device in devices],
+            "devices": [device.model_dump() for device in parts.devices],
         }
     except EngineError as error:
         engine["error"] = error.message
-    available = fit.available_memory()
+    available = memory.available_memory()
     disk = shutil.disk_usage(parts.paths.data)
-    recommended = recommend.recommend(parts.library.catalog, available)
     report = {
         "corral": __version__,
         "python": platform.python_version(),
@@ -69,11 +69,19 @@ async def _report(parts: Parts) -> dict[str, Any]:
             "database": str(parts.paths.database),
             "engine_log": str(parts.paths.engine_log),
         },
-        "recommended": recommended,
+        "recommended": _recommended(parts),
         "notices": parts.notices,
     }
     await parts.close()
     return report
+
+
+def _recommended(parts: Parts) -> dict[str, Any] | None:
+    found = recommend(parts.library.catalog, parts.fitter, parts.machine())
+    if found is None:
+        return None
+    needed = found.fit.bytes.total
+    return {"name": found.name, "bytes": needed, "reason": found.reason, "fit": found.fit.record()}
 
 
 def _print(report: dict[str, Any]) -> None:
