@@ -19,7 +19,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from corral import trouble
-from corral.errors import CorralError
+from corral.errors import CorralError, EngineError
 from corral.text import clean, clean_line
 from corral.tui import clipboard, themes
 from corral.tui.entrance import Entrance
@@ -119,6 +119,7 @@ class CorralApp(App[None]):
             self.failed = error
             self.exit(return_code=error.exit_code)
             return
+        self.parts = parts
         self.store, self.library, self.chatting = parts.store, parts.library, parts.chatting
         self.settings, self.turns = parts.settings, self.chat.turns
         self.engine = parts.engine
@@ -139,9 +140,29 @@ class CorralApp(App[None]):
             notices.append(f"There is no theme {parts.settings.theme}; {themes.DEFAULT} is used")
         for notice in dict.fromkeys(notices):
             say(self, notice, seconds=10.0)
+        await asyncio.to_thread(parts.downloads.start)
+        await self._calibrate()
+
+    async def _calibrate(self) -> None:
+        """Get to know the machine, so that what is said about speed is measured."""
+        from corral.engine.errors import EngineStopped
+
+        while self.turns.live or not self.chat.ready:  # noqa: ASYNC110 - nobody tells either
+            await asyncio.sleep(0.5)
+        try:
+            await self.parts.calibrate()
+        except EngineStopped:  # An answer or a load began: after it.
+            await asyncio.sleep(0.5)
+            await self._calibrate()
+        except EngineError:  # whoever asks for an answer is told
+            return
+        else:
+            await self.chat.conversing.find_model()
+            self.chat.tell()
 
     def _bring(self) -> tuple[Parts, ChatScreen]:
         """In a thread: most of the time goes into imports."""
+        from corral.models.fit.recommend import recommend
         from corral.tui.conversing import Conversing
         from corral.tui.screens.chat import ChatScreen
         from corral.tui.turns import Turns
@@ -150,7 +171,11 @@ class CorralApp(App[None]):
         note_fault = partial(trouble.write_down, parts.paths.app_log)
         turns = Turns(parts.chatting, self._on_turn, time.monotonic, note_fault)
         conversing = Conversing(
-            parts.store, parts.library, turns, parts.settings.model, self._clock
+            parts.store,
+            turns,
+            parts.chatting.planner.model_for,
+            self._clock,
+            lambda: recommend(parts.library.catalog, parts.fitter, parts.machine()),
         )
         chat = ChatScreen(
             parts.store,
@@ -260,6 +285,8 @@ class CorralApp(App[None]):
             if self.furnished:
                 if self.turns.live:
                     say(self, "Stopping the answer …")
+                if self.chat.swap is not None:
+                    self.chat.swap.stop()
                 await self.turns.stop_all(STOP_SECONDS)
                 self._put_away()
         finally:
@@ -279,6 +306,7 @@ class CorralApp(App[None]):
         if self.furnished:
             await self.turns.stop_all(0.0)
             self._put_away()
+            await asyncio.to_thread(self.parts.downloads.close)
             # Its pipes belong to this event loop.
             await self.engine.close()
 

@@ -17,12 +17,13 @@ from corral.text import shorten
 from corral.tui.widgets.sidebar import title_of
 
 if TYPE_CHECKING:
-    from corral.models.local import LocalModel
+    from corral.models.library.local import LocalModel
     from corral.tui.app import CorralApp
 
 _COMMANDS = (
     ("New conversation", "Ctrl+N", "new_conversation"),
-    ("Models", "Ctrl+O · choose, import", "models"),
+    ("Models", "Ctrl+O · choose, swap, download", "models"),
+    ("Download what suits this machine", "F5", "download_recommended"),
     ("Parameters and system prompt", "Ctrl+G", "parameters"),
     ("Another answer", "Ctrl+R · or try again", "regenerate"),
     ("Stop the answer", "Esc · what was written stays", "stop"),

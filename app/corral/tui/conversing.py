@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from corral.chat.conversation import Conversation, Message
 from corral.errors import CorralError, NotFound
 from corral.store.store import Store
-from corral.text import shorten
+from corral.text import clean_line, shorten
 from corral.tui import wording
 from corral.tui.dialogue import Dialogue
 from corral.tui.turns import Live, Turns
 
 if TYPE_CHECKING:
-    from corral.models.library import Library
-    from corral.models.local import LocalModel
+    from corral.models.fit.recommend import Recommendation
+    from corral.models.library.local import LocalModel
 
 REOPENED_FOR = 12 * 3600.0
 """Seconds after which a start no longer goes on where the last one ended."""
@@ -36,21 +36,23 @@ class Conversing:
 
     Args:
         clock: gives the seconds since the epoch.
+        model_for: what answers in a conversation; called in a thread.
+        recommend: what suits this machine; called in a thread.
     """
 
     def __init__(
         self,
         store: Store,
-        library: Library,
         turns: Turns,
-        default_model: str | None,
+        model_for: Callable[[Conversation], LocalModel],
         clock: Callable[[], float],
+        recommend: Callable[[], Recommendation | None],
     ) -> None:
         self._store = store
-        self._library = library
         self._turns = turns
-        self._default_model = default_model
+        self._model_for = model_for
         self._clock = clock
+        self._recommend = recommend
         self._draft = ""
         self._saving = asyncio.Lock()
         self.conversation = NEW
@@ -59,8 +61,8 @@ class Conversing:
         """What would answer now; None where no model can."""
         self.no_model: CorralError | None = None
         """Why none can."""
-        self.better = ""
-        """While only the starter is here: what this machine could run, in one sentence."""
+        self.recommended: Recommendation | None = None
+        """While only the starter is here: what would suit this machine better."""
 
     @property
     def id(self) -> int:
@@ -146,21 +148,20 @@ class Conversing:
 
     async def find_model(self) -> None:
         """Settle which model answers here."""
-        name = self.conversation.model or self._default_model
+        await self.refresh()
         try:
-            self.model = await asyncio.to_thread(self._library.resolve, name)
+            self.model = await asyncio.to_thread(self._model_for, self.conversation)
             self.no_model = None
         except CorralError as error:
             self.model, self.no_model = None, error
-        starter = self.model is not None and self.model.source == "starter"
-        self.better = await asyncio.to_thread(self._recommended) if starter else ""
+        only_the_starter = self.model is None or self.model.source == "starter"
+        wanted = only_the_starter and self.id == NEW.id
+        self.recommended = await asyncio.to_thread(self._recommend) if wanted else None
 
-    def _recommended(self) -> str:
-        from corral.models.fit import available_memory
-        from corral.models.recommend import recommend
-
-        found = recommend(self._library.catalog, available_memory())
-        return f"This machine can run {found['name']}: {found['reason']}" if found else ""
+    @property
+    def better(self) -> str:
+        """What would suit this machine better, in one line; else nothing."""
+        return clean_line(self.recommended.reason) if self.recommended else ""
 
     # --- saying something -------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Where = Literal["anywhere", "prompt", "transcript", "sidebar"]
+Where = Literal["anywhere", "prompt", "transcript", "sidebar", "models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ KEYS: tuple[Key, ...] = (
     Key("enter", "send", "Send the message", "prompt", "send"),
     Key("ctrl+j,shift+enter", "newline", "New line", "prompt", "newline"),
     Key("escape", "stop", "Stop the answer, keep its text", "anywhere", "stop"),
-    Key("ctrl+o", "models", "Models: choose, import", "anywhere", "models"),
+    Key("ctrl+o", "models", "Models: choose, swap, download", "anywhere", "models"),
     Key("ctrl+n", "new_conversation", "New conversation", "anywhere", "new"),
     Key("ctrl+f", "search", "Search the conversations", "anywhere", "search"),
     Key("ctrl+g", "parameters", "Parameters and system prompt", "anywhere", "parameters"),
@@ -49,6 +49,7 @@ KEYS: tuple[Key, ...] = (
     Key("ctrl+b", "sidebar", "Show or hide the sidebar", "anywhere"),
     Key("ctrl+y", "copy_answer", "Copy the last answer", "anywhere"),
     Key("f4", "copy_code", "Copy a code block, then the next", "anywhere"),
+    Key("f5", "download_recommended", "Download what suits this machine", "anywhere"),
     Key("f2", "rename", "Rename the conversation", "anywhere"),
     Key("f3", "pin", "Pin or unpin the conversation", "anywhere"),
     Key("f8", "engine_log", "The engine's log", "anywhere"),
@@ -65,6 +66,23 @@ KEYS: tuple[Key, ...] = (
     Key("enter", "open", "Open the conversation", "sidebar"),
     Key("delete", "delete", "Delete the conversation", "sidebar"),
     Key("u", "undo_delete", "Undo the delete", "sidebar"),
+    Key("enter", "choose", "Choose, download, or go on with it", "models"),
+    Key("space", "pause", "Pause a download, or go on", "models"),
+    Key("x", "cancel", "Cancel a download or a check", "models"),
+    Key("less_than_sign,K", "forward(-1)", "Download it sooner", "models"),
+    Key("greater_than_sign,J", "forward(1)", "Download it later", "models"),
+    Key("m", "every", "Show all, or the short choice", "models"),
+    Key("slash", "filter", "Filter by words", "models"),
+    Key("s", "sort", "Sort: name, size, fits, speed, state", "models"),
+    Key("d", "details", "Everything about it", "models"),
+    Key("f", "set_format", "Set its prompt format", "models"),
+    Key("v", "verify", "Verify its file, repair it", "models"),
+    Key("i", "import_file", "Import a GGUF file", "models"),
+    Key("a", "adopt", "Adopt what other programs have", "models"),
+    Key("h", "search_hub", "Search the hub", "models"),
+    Key("delete", "remove", "Remove it; what goes is said first", "models"),
+    Key("c", "clean_up", "Clean up: copies, leftovers", "models"),
+    Key("escape", "close", "Back to the conversation", "models"),
 )
 
 HEADINGS: dict[Where, str] = {
@@ -72,6 +90,7 @@ HEADINGS: dict[Where, str] = {
     "anywhere": "Anywhere",
     "transcript": "In the transcript",
     "sidebar": "In the sidebar",
+    "models": "Among the models",
 }
 """The groups in the order they are read."""
 
@@ -84,6 +103,10 @@ _SHOWN = {
     "down": "↓",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "slash": "/",
+    "space": "Space",
 }
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from corral.settings import Settings
+from corral.settings import EngineSettings, Settings
 from corral.tui.parameter import Parameter
 
 if TYPE_CHECKING:
-    from corral.models.local import LocalModel
+    from corral.models.library.local import LocalModel
 
 _OFF_AT_0 = {"off": 0}
 _OFF_AT_1 = {"off": 1}
@@ -207,6 +207,9 @@ GROUPS: dict[str, tuple[Parameter, ...]] = {
 """All of them, in the order they are shown."""
 
 PARAMETERS: dict[str, Parameter] = {p.name: p for group in GROUPS.values() for p in group}
+
+LOADED_WITH = tuple(name for name, one in PARAMETERS.items() if one.checked_by is EngineSettings)
+"""Those that say how a model is loaded."""
 
 
 def defaults(model: LocalModel | None, settings: Settings | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,12 @@ def titled(title: str, quant: str) -> str:
     """A model's title and quantization, cleaned."""
     title, quant = shorten(title, 60), shorten(quant, 20)
     return f"{title} · {quant}" if title and quant else title or quant
+
+
+def model_size(name: str) -> str:
+    """The parameters as the name of a model has them: ``13B``, ``135M``; else nothing."""
+    found = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)([bm])(?![a-z])", name.casefold())
+    return f"{found[1]}{found[2].upper()}" if found else ""
 
 
 def statistics(message: Message) -> list[str]:

@@ -9,21 +9,19 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
-from textual.timer import Timer
 from textual.widget import Widget
 
 from corral.chat.conversation import Message
 from corral.chatting import Event, Finished, LeftOut, Notice, Sent, Started
 from corral.errors import CorralError
-from corral.tui import keys, wording
+from corral.tui import keys, slash, wording
 from corral.tui.conversing import Conversing
 from corral.tui.keys import Where
 from corral.tui.screens.chat_commands import ChatCommands
 from corral.tui.toasts import fail, say
 from corral.tui.turns import Live
 from corral.tui.widgets.message import MessageView
-from corral.tui.widgets.prompt import Prompt, PromptArea
+from corral.tui.widgets.prompt import Prompt
 from corral.tui.widgets.sidebar import Sidebar, title_of
 from corral.tui.widgets.status import Header, Keys, State, place_of
 from corral.tui.widgets.transcript import Transcript
@@ -34,11 +32,8 @@ if TYPE_CHECKING:
     from corral.store.store import Store
     from corral.tui.turns import Turns
 
-DRAFT_PAUSE = 0.5
-"""Seconds after the last key before a draft is saved."""
 
-
-class ChatScreen(ChatCommands, Screen[None]):
+class ChatScreen(ChatCommands):
     """One conversation, and the way to the others.
 
     Args:
@@ -72,12 +67,9 @@ class ChatScreen(ChatCommands, Screen[None]):
         self.chatting = chatting
         self.turns = turns
         self.conversing = conversing
-        self.editing: Message | None = None
-        """A message of the person's own that is being written anew."""
         self.ready = False
         """Whether the history was read."""
-        self._draft_timer: Timer | None = None
-        self._kept_draft = ""
+        self._downloading = ""
         self.header = Header(id="header")
         self.sidebar = Sidebar(store, clock, id="sidebar")
         self.transcript = Transcript(id="transcript")
@@ -109,6 +101,7 @@ class ChatScreen(ChatCommands, Screen[None]):
         await self.sidebar.reload()
         await self.draw()
         self.ready = True
+        self.run_worker(self.follow_downloads(), group="downloads", exit_on_error=False)
 
     # --- what is shown ----------------------------------------------------------------------------
 
@@ -130,7 +123,7 @@ class ChatScreen(ChatCommands, Screen[None]):
         self.set_class(not path, "-empty")
         if not path:
             if conversing.model is None:
-                self.welcome.explain()
+                self.welcome.explain(conversing.better)
             else:
                 self.welcome.greet(conversing.model_title, conversing.better)
         said = [message.text for message in path if message.role == "user"]
@@ -143,38 +136,46 @@ class ChatScreen(ChatCommands, Screen[None]):
         self.tell_note()
         self.tell_keys()
 
-    async def choose_model(self, name: str) -> None:
-        """Let another model answer here from now on."""
-        await self._change(self.conversing.conversation, model=name)
-
     def tell_header(self) -> None:
         conversing, chatting = self.conversing, self.chatting
         live = conversing.live
-        loaded = chatting.model is not None and conversing.model is not None
-        loaded = loaded and chatting.model.name == conversing.model.name  # type: ignore[union-attr]
-        state: State = "ready" if loaded else "off"
+        in_memory = chatting.in_memory()
+        name = conversing.model.name if conversing.model else ""
+        state: State = "ready" if name in in_memory else "off"
         if conversing.model is None:
             state = "none"
         elif live is not None:
             state = "busy"
         last = conversing.last_answer()
-        speed = (last.timings or {}).get("tokens_per_second", 0.0) if last else 0.0
+        same = last is not None and (last.model or {}).get("name") == name
+        speed = (last.timings or {}).get("tokens_per_second", 0.0) if last and same else 0.0
         self.header.tell(
             title_of(conversing.conversation, "New conversation"),
             conversing.model_name or "no model",
             state=state,
-            place=place_of(chatting.loaded) if loaded else "",
+            place=place_of(chatting.loaded) if in_memory[:1] == [name] else "",
             speed=live.tokens_per_second() if live else speed,
+            downloading=self._downloading,
         )
+
+    def tell_downloads(self, summary: str) -> None:
+        """What is on its way, where there is no sidebar that says it."""
+        hidden = self.has_class("-narrow") or self.has_class("-no-sidebar")
+        summary = summary if hidden else ""
+        if summary != self._downloading:
+            self._downloading = summary
+            self.tell_header()
 
     def tell_note(self) -> None:
         """What the upper border of the box says."""
-        if self.editing is not None:
+        if self.loading_note:
+            self.prompt.note(self.loading_note)
+        elif self.editing is not None:
             self.prompt.note("writing a message anew · Esc leaves it as it was")
         elif self.conversing.live is not None and not self.transcript.following:
             self.prompt.note("↓ the answer goes on below · PgDn")
         else:
-            self.prompt.note("")
+            self.prompt.note(slash.hint(self.prompt.text))
 
     def tell_keys(self) -> None:
         where: Where = "prompt"
@@ -185,8 +186,8 @@ class ChatScreen(ChatCommands, Screen[None]):
         self.keys.tell(where, running=self.conversing.live is not None)
 
     def _tick(self) -> None:
+        self.tell_header()
         if self.conversing.live is not None:
-            self.tell_header()
             self.tell_note()
 
     @on(Transcript.Moved)
@@ -249,6 +250,12 @@ class ChatScreen(ChatCommands, Screen[None]):
 
     async def submit(self, text: str) -> None:
         conversing = self.conversing
+        if (command := slash.parse(text)) is not None:
+            await self._command(*command)
+            return
+        if self.swap is not None:
+            self.send_when_loaded()
+            return
         if conversing.live is not None:
             busy = "An answer is still being written here. Esc stops it; your text stays in the box"
             say(self, busy, "Not sent", "warning")
@@ -269,10 +276,12 @@ class ChatScreen(ChatCommands, Screen[None]):
         live.before = before
         self.tell()
 
-    def give_back(self, text: str) -> None:
-        """Put a text that was not sent back in the box, before whatever was typed since."""
-        typed = self.prompt.text
-        self.prompt.fill(f"{text}\n\n{typed}" if typed.strip() and typed != text else text)
+    async def _command(self, command: slash.Command, rest: str) -> None:
+        self.prompt.fill("")
+        if command.argument:
+            await getattr(self, command.action)(rest)
+        else:
+            await self.run_action(command.action)
 
     def turn_event(self, live: Live, event: Event | None) -> None:
         """Told of everything that happens in every turn; None is the end of one."""
@@ -330,41 +339,6 @@ class ChatScreen(ChatCommands, Screen[None]):
         self.prompt.fill(kept)
         if live.refused and live.typed:
             self.give_back(live.typed)
-
-    # --- the draft --------------------------------------------------------------------------------
-
-    @on(Prompt.Changed)
-    def _on_prompt_changed(self) -> None:
-        if self._draft_timer is None:
-            self._draft_timer = self.set_timer(DRAFT_PAUSE, self.save_draft)
-
-    @property
-    def draft(self) -> str:
-        """What would be lost if the program ended now."""
-        typed = self.prompt.text
-        if self.editing is None:
-            return typed
-        if typed.strip() == self.editing.text.strip():
-            return self._kept_draft
-        return "\n\n".join(text for text in (self._kept_draft, typed) if text.strip())
-
-    async def save_draft(self) -> None:
-        if self._draft_timer is not None:
-            self._draft_timer.stop()
-            self._draft_timer = None
-        try:
-            await self.conversing.save_draft(self.draft)
-        except CorralError as error:
-            fail(self, error)
-
-    @on(PromptArea.TooLong)
-    def _on_too_long(self, event: PromptArea.TooLong) -> None:
-        say(
-            self,
-            f"{wording.number(event.length)} characters are more than any model here can read",
-            "Not pasted",
-            "warning",
-        )
 
     @on(Welcome.Chosen)
     def _on_example(self, event: Welcome.Chosen) -> None:

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
-from textual.screen import Screen
+from typing import TYPE_CHECKING
 
 from corral.chat.conversation import Conversation, Message
 from corral.errors import CorralError
 from corral.tui import links
+from corral.tui.screens.chat_models import ChatModels
 from corral.tui.toasts import fail, say
 from corral.tui.widgets.sidebar import title_of
 
 if TYPE_CHECKING:
     from textual.widgets import Markdown
 
-    from corral.models.local import LocalModel
     from corral.store.store import Store
-    from corral.tui.app import CorralApp
-    from corral.tui.conversing import Conversing
-    from corral.tui.screens.parameters import Changes
     from corral.tui.turns import Turns
     from corral.tui.widgets.markdown import Fence
-    from corral.tui.widgets.prompt import Prompt
     from corral.tui.widgets.sidebar import Sidebar
     from corral.tui.widgets.transcript import Transcript
 
 
-class ChatCommands(Screen[None]):
+class ChatCommands(ChatModels):
     """The actions of :class:`corral.tui.screens.chat.ChatScreen`."""
 
     store: Store
     turns: Turns
-    conversing: Conversing
     sidebar: Sidebar
     transcript: Transcript
-    prompt: Prompt
-    editing: Message | None
 
     def __init__(self, *, id: str, classes: str) -> None:
         super().__init__(id=id, classes=classes)
         self.trashed: list[Conversation] = []
         """What can be brought back, the latest last."""
-        self._kept_draft = ""
         self._hide_again = False
         """Whether the sidebar is shown only until it is left."""
         self._copied: tuple[int | None, int] = (None, 0)
         """The end of the path when a block of code was copied, and which one it was."""
-
-    @property
-    def corral(self) -> CorralApp:
-        return cast("CorralApp", self.app)
 
     if TYPE_CHECKING:  # What the screen itself brings.
 
@@ -58,12 +44,13 @@ class ChatCommands(Screen[None]):
 
         async def walk(self, message: Message, step: int) -> None: ...
 
-        def tell(self) -> None: ...
-
     # --- stopping and leaving ---------------------------------------------------------------------
 
     async def action_stop(self) -> None:
-        """Stop the answer; where none is written, leave whatever was opened last."""
+        """Stop the loading or the answer; where there is neither, leave what was opened last."""
+        if self.swap is not None:
+            self.swap.stop()
+            return
         if (live := self.conversing.live) is not None:
             live.turn.stop()
             return
@@ -230,7 +217,7 @@ class ChatCommands(Screen[None]):
         """The conversation under the cursor of the sidebar, else the open one."""
         return self.sidebar.chosen or self.conversing.conversation
 
-    async def _change(self, conversation: Conversation, **changes: object) -> None:
+    async def change(self, conversation: Conversation, **changes: object) -> None:
         try:
             if conversation.id == self.conversing.id:
                 await self.conversing.change(**changes)
@@ -248,14 +235,14 @@ class ChatCommands(Screen[None]):
 
         async def renamed(title: str | None) -> None:
             if title is not None:
-                await self._change(conversation, title=title)
+                await self.change(conversation, title=title)
 
         title = title_of(conversation) if conversation.title else ""
         self.app.push_screen(TextDialog("Rename the conversation", title), renamed)
 
     async def action_pin(self) -> None:
         conversation = self._target()
-        await self._change(conversation, pinned=not conversation.pinned)
+        await self.change(conversation, pinned=not conversation.pinned)
 
     def action_delete(self) -> None:
         conversation = self._target()
@@ -297,36 +284,6 @@ class ChatCommands(Screen[None]):
         say(self, f"“{title_of(conversation)}” is back")
 
     # --- other screens ----------------------------------------------------------------------------
-
-    def action_models(self) -> None:
-        from corral.tui.screens.models import ModelPicker
-
-        async def chosen(model: LocalModel | None) -> None:
-            if model is not None:
-                await self._change(self.conversing.conversation, model=model.name)
-            else:
-                # Another one may have been imported or removed meanwhile.
-                await self.conversing.find_model()
-            self.tell()
-
-        current = self.conversing.model.name if self.conversing.model else None
-        self.app.push_screen(ModelPicker(self.corral.library, current), chosen)
-
-    def action_parameters(self) -> None:
-        from corral.tui.screens.parameters import ParametersScreen
-
-        conversation = self.conversing.conversation
-
-        async def changed(changes: Changes | None) -> None:
-            if changes is not None:
-                await self._change(
-                    conversation, system=changes.system, parameters=changes.parameters
-                )
-
-        screen = ParametersScreen(
-            conversation, self.conversing.model, settings=self.corral.settings
-        )
-        self.app.push_screen(screen, changed)
 
     def action_help(self) -> None:
         from corral.tui.screens.help import HelpScreen

@@ -8,9 +8,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from corral.paths import Paths
-from corral.tui import keys
+from corral.tui import keys, slash
 from corral.tui.screens.modal import MUTED, Bottom, Frame, Heading, Hints, Modal, Top
-from corral.tui.screens.model_rows import shown_path
+from corral.tui.screens.models.words import shown_path
 
 KEY_WIDTH = 19
 
@@ -26,10 +26,10 @@ EXPECT = (
 )
 
 PRIVATE = (
-    "Chatting needs no network and opens no connection. The model runs on this machine, in a "
-    "process of its own.",
+    "Chatting needs no network and opens no connection; only a download and a search on the hub "
+    "do. The model runs on this machine, in a process of its own.",
     "No telemetry is sent, and no update is looked for, ever.",
-    "Model files stay where they lie. None is copied, moved or deleted.",
+    "A model file of yours stays where it lies. None is copied, moved or deleted unasked.",
     "Every message is on disk before the model gets it.",
 )
 
@@ -58,14 +58,16 @@ class HelpScreen(Modal[None]):
                 yield Heading("Help", "corral: keep your llamas at home")
             with VerticalScroll(), Container(classes="columns"):
                 with Vertical(classes="column"):
-                    for where, heading in keys.HEADINGS.items():
-                        lines = [_key(key) for key in keys.group(where)]
-                        yield _section(heading, lines)
+                    for where in keys.HEADINGS:
+                        if where != "models":
+                            yield _keys(where)
+                    yield _section("Typed into the box", [_command(one) for one in slash.COMMANDS])
                 with Vertical(classes="column"):
                     yield _points("What to expect of a model", EXPECT)
                     yield _points("What stays here", PRIVATE)
                     if self._paths is not None:
                         yield _section("Where the files are", _places(self._paths))
+                    yield _keys("models")
                     yield _points("Licence of Llama 2", LICENCE)
             with Bottom():
                 yield Hints([("↑↓ PgUp PgDn", "scroll", ""), ("Esc", "close", "close")])
@@ -76,10 +78,20 @@ def _section(heading: str, lines: list[Content]) -> Static:
     return Static(content, markup=False, classes="section")
 
 
-def _key(key: keys.Key) -> Content:
+def _keys(where: keys.Where) -> Static:
+    return _section(keys.HEADINGS[where], [key_line(key) for key in keys.group(where)])
+
+
+def key_line(key: keys.Key) -> Content:
+    """A key and what it does."""
     shown = key.shown.replace(" / ", " ")
     gap = " " * (KEY_WIDTH - len(shown)) if len(shown) < KEY_WIDTH else "\n" + " " * KEY_WIDTH
     return Content.assemble((shown, "$accent"), gap, key.text)
+
+
+def _command(command: slash.Command) -> Content:
+    shown = f"/{command.name} {command.argument}".rstrip()
+    return Content.assemble((shown.ljust(KEY_WIDTH), "$accent"), command.text)
 
 
 def _points(heading: str, texts: tuple[str, ...]) -> Vertical:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -24,14 +24,31 @@ from corral.tui.screens.modal import (
     Hints,
     Modal,
     Top,
+    bar,
 )
 from corral.units import gigabytes
 
 if TYPE_CHECKING:
-    from corral.models.library import Library
-    from corral.models.local import LocalModel
+    from corral.models.library.library import Library
+    from corral.models.library.local import LocalModel
 
-PATH_HINT = "The path of a GGUF file. It is used where it lies: nothing is copied or moved."
+PATH_HINT = "The path of a GGUF file. How it comes in is asked next; it may stay where it lies."
+
+HOWS = [
+    ("in place", "Use it where it lies\tnothing is copied or moved"),
+    ("hard link", "Hard link\ta second name in corral's folder, no space used"),
+    ("move", "Move it\tit leaves its folder for corral's"),
+    ("copy", "Copy it\tthe file stays, its size is needed once more"),
+]
+"""Ways to take a file in, the one that changes nothing first."""
+
+_WHAT = {
+    "in place": "It is read once, to check it and to know it again. It stays where it is.",
+    "hard link": "It is read once, to check it. It gets a second name; no space is used.",
+    "move": "It is checked first, then moved. Until that is done it stays where it is.",
+    "copy": "It is copied and checked. The file itself stays as it is.",
+}
+How = Literal["in place", "hard link", "move", "copy"]
 NAMES_SHOWN = 6
 REFRESH_SECONDS = 0.2
 
@@ -59,7 +76,7 @@ class PathDialog(Modal[str | None]):
                 yield Hints(
                     [
                         ("Tab", "complete", "complete"),
-                        ("Enter", "import", "submit"),
+                        ("Enter", "go on", "submit"),
                         ("Esc", "cancel", "close"),
                     ]
                 )
@@ -105,10 +122,13 @@ class ImportScreen(Modal["LocalModel | CorralError | None"]):
     Gives the model, the error that stood in the way, or None where it was cancelled.
     """
 
-    def __init__(self, library: Library, path: str, *, format: str | None = None) -> None:
+    def __init__(
+        self, library: Library, path: str, *, how: How = "in place", format: str | None = None
+    ) -> None:
         super().__init__()
         self._library = library
         self._path = typed_path(path)
+        self._how = how
         self._format = format
         self._cancelled = threading.Event()
         self._progress = (0, 0)
@@ -119,11 +139,7 @@ class ImportScreen(Modal["LocalModel | CorralError | None"]):
                 yield Heading("Importing")
             yield Static(shorten(self._path.name, 200), markup=False, classes="line")
             yield Static("Looking at the file", markup=False, classes="progress")
-            yield Static(
-                "It is read once, to check it and to know it again. It stays where it is.",
-                markup=False,
-                classes="text muted",
-            )
+            yield Static(_WHAT[self._how], markup=False, classes="text muted")
             with Bottom():
                 yield Hints([("Esc", "cancel", "close")])
 
@@ -137,6 +153,7 @@ class ImportScreen(Modal["LocalModel | CorralError | None"]):
             outcome: LocalModel | CorralError | None = await asyncio.to_thread(
                 self._library.import_file,
                 self._path,
+                how=self._how,
                 format=self._format,
                 progress=self._on_progress,
                 cancelled=self._cancelled.is_set,
@@ -173,13 +190,11 @@ class ImportScreen(Modal["LocalModel | CorralError | None"]):
 def progress_line(done: int, total: int, width: int) -> Content:
     """A bar, and the same in numbers: ``━━━━  43 %  1.75 of 4.08 GB``."""
     fraction = min(1.0, max(0.0, done / total))
-    filled = int(fraction * width)
     read, whole = gigabytes(min(done, total), 2), gigabytes(total, 2)
     if read.partition(" ")[2] == whole.partition(" ")[2]:
         read = read.partition(" ")[0]
     return Content.assemble(
-        ("━" * filled, "$accent"),
-        ("━" * (width - filled), "$foreground 20%"),
+        bar(fraction, width, "$accent"),
         f" {int(fraction * 100):3d} %",
         (f"  {read} of {whole}", MUTED),
     )

@@ -13,7 +13,7 @@ from textual.widgets import Log
 
 from corral.tui import toasts
 from corral.tui.screens.modal import Bottom, Frame, Heading, Hints, Modal, Notice, Top
-from corral.tui.screens.model_rows import shown_path
+from corral.tui.screens.models.words import shown_path
 from corral.tui.screens.tailing import MOST_LINES, Tail
 from corral.units import thousands
 

@@ -50,6 +50,11 @@ class Modal(ModalScreen[Result]):
     ]
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", show=False)]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed meanwhile; to be asked after everything that was awaited."""
+        return self in self.app.screen_stack
+
     def action_close(self) -> None:
         self.dismiss(None)
 
@@ -115,6 +120,13 @@ class Hints(Static):
         action = event.style.meta.get("hint")
         if action:
             await self.screen.run_action(action)
+
+
+def bar(fraction: float, width: int, style: str) -> Content:
+    """A line that fills up, also for those who see no colour; anything over nothing shows."""
+    fraction = min(1.0, max(0.0, fraction))
+    filled = max(int(fraction * width), int(fraction > 0))
+    return Content.assemble(("━" * filled, style), ("─" * (width - filled), "$foreground 30%"))
 
 
 class Notice(Static):

@@ -33,7 +33,7 @@ from corral.tui.screens.modal import (
 )
 
 if TYPE_CHECKING:
-    from corral.models.local import LocalModel
+    from corral.models.library.local import LocalModel
 
 SYSTEM_TEXT = (
     "What the model is told before the first message: who it is, how it should answer. "

@@ -82,9 +82,10 @@ class PromptArea(TextArea):
         """Long pasted texts by the words that stand for them."""
 
     def recallable(self, texts: Sequence[str]) -> None:
-        """What ↑ and ↓ go through, the last one first."""
-        self._recallable = texts
-        self._recalled = None
+        """What ↑ and ↓ go through, the last one first; the same again changes nothing."""
+        if list(texts) != list(self._recallable):
+            self._recallable = texts
+            self._recalled = None
 
     def edit(self, edit: Edit) -> EditResult:
         """All ways into the text lead through here: typing, pasting, replacing."""

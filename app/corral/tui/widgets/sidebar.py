@@ -23,6 +23,7 @@ from corral.store.store import Store
 from corral.text import clean_line, shorten
 from corral.tui import keys, wording
 from corral.tui.toasts import fail
+from corral.tui.widgets.downloads import DownloadsPanel
 
 LISTED = 300
 """Conversations in the list; older ones are found by searching."""
@@ -30,6 +31,9 @@ LISTED = 300
 FOUND = 60
 PAUSE = 0.08
 """Seconds without a key before a search starts."""
+
+LEAST_TITLE = 16
+"""Cells of a title that a note beside it may not take."""
 
 UNTITLED = "Untitled"
 _TITLE_LENGTH = 120
@@ -70,7 +74,7 @@ class SearchBox(Input):
 
 
 class Sidebar(Vertical):
-    """A search box over the list of conversations.
+    """A search box over the list of conversations, and what is being downloaded below it.
 
     Args:
         clock: gives the seconds since the epoch, for the headings.
@@ -96,9 +100,12 @@ class Sidebar(Vertical):
         self.box = SearchBox(placeholder="⌕ search all chats", id="search", select_on_focus=False)
         self.rows = ConversationList(id="conversations", markup=False)
 
+        self.downloads = DownloadsPanel(id="downloads")
+
     def compose(self) -> ComposeResult:
         yield self.box
         yield self.rows
+        yield self.downloads
 
     # --- what is listed ---------------------------------------------------------------------------
 
@@ -170,11 +177,22 @@ class Sidebar(Vertical):
             if group != heading:
                 heading = group
                 options.append(_heading(heading, first=not options))
-            row = Content.assemble(self._gutter(conversation), title_of(conversation))
-            options.append(Option(row, id=f"c{conversation.id}"))
+            options.append(Option(self._row(conversation), id=f"c{conversation.id}"))
         if len(self._listed) > LISTED:
             options.append(_heading("Search for older ones", first=False))
         return options
+
+    def _row(self, conversation: Conversation) -> Content:
+        """The title, and at the right how large the model is that answered last."""
+        row = Content.assemble(self._gutter(conversation), title_of(conversation))
+        size = wording.model_size(conversation.answered_by or "")
+        room = self.rows.scrollable_content_region.width - 2 - len(size) - 1
+        if not size or room < LEAST_TITLE:
+            return row
+        return Content.assemble(row.truncate(room, ellipsis=True, pad=True), (f" {size}", "$quiet"))
+
+    def on_resize(self) -> None:
+        self._draw()
 
     def _gutter(self, conversation: Conversation) -> tuple[str, str]:
         if conversation.id in self._busy:

@@ -50,13 +50,15 @@ class Header(Line):
         state: State,
         place: str = "",
         speed: float = 0.0,
+        downloading: str = "",
     ) -> None:
         """Show these facts; the model and its place come cleaned."""
         left = [Part("▲", "bold $primary"), Part("corral", "bold $primary", 3)]
         if title := shorten(title, 200):
             left.append(Part(f" {title}"))
         sign, style = _SIGNS[state]
-        right = [Part(sign, style), Part(model, click="screen.models")]
+        right = [Part(downloading, "$quiet", 6, "screen.models")] if downloading else []
+        right += [Part(sign, style), Part(model, click="screen.models")]
         if place:
             right.append(Part(f"· {place}", "$quiet", 5))
         if speed:

@@ -50,7 +50,7 @@ class Welcome(VerticalScroll, can_focus=False):
         """There is a model; its title is given, cleaned.
 
         Args:
-            better: which model would suit the machine better, in one sentence.
+            better: which model would suit the machine better, in one line; cleaned.
         """
         lines: list[Content] = [
             Content.styled("Keep your llamas at home.", "bold"),
@@ -65,28 +65,28 @@ class Welcome(VerticalScroll, can_focus=False):
             click = Style.from_meta({"@click": f"choose({number})"})
             lines.append(Content.assemble(("❯ ", "$primary"), Content(example).stylize(click)))
         if better:
-            hint = f"{better}. Once its file is here, ^O imports it."
-            lines += [Content(), Content.styled(hint, "$quiet")]
+            get = Content.assemble(("F5", "$primary bold"), (" downloads it meanwhile", "$quiet"))
+            click = Style.from_meta({"@click": "screen.download_recommended"})
+            lines += [Content(), Content.styled(better, "$quiet"), get.stylize(click)]
         lines += [Content(), _keys([("^O", "models"), ("^G", "parameters"), ("F1", "help")])]
         self._text.update(Content("\n").join(lines))
 
-    def explain(self) -> None:
-        """There is no model yet."""
+    def explain(self, better: str = "") -> None:
+        """There is no model yet; ``better`` as for :meth:`greet`."""
         lines: list[Content] = [
             Content.styled("No model is installed yet.", "bold"),
-            Content.styled("Nothing can answer before one is. Two ways to change that:", "$quiet"),
+            Content.styled("Nothing can answer before one is. Ways to change that:", "$quiet"),
             Content(),
             Content.assemble(("  1  ", "$primary"), "A small one, 98 MB, that can talk at once:"),
             Content.styled('     pip install "corral[starter]"', "$quiet"),
             Content(),
+            Content.assemble(("  2  ", "$primary"), "One that suits this machine:"),
+            Content.assemble(("     F5", "$primary"), (f"  {better}" if better else "", "$quiet")),
+            Content(),
             Content.assemble(
-                ("  2  ", "$primary"), "A .gguf file that is on this machine already:"
+                ("  3  ", "$primary"), "A .gguf file, or what another program has downloaded:"
             ),
-            Content.assemble(
-                ("     ^O", "$primary"),
-                (" here, or ", "$quiet"),
-                ("corral models import FILE.gguf", "$quiet"),
-            ),
+            Content.assemble(("     ^O", "$primary"), (" imports and adopts", "$quiet")),
             Content(),
             _keys([("^O", "models"), ("F1", "help"), ("^Q", "quit")]),
         ]
