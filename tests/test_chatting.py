@@ -27,9 +27,9 @@ from corral.chatting import (
 )
 from corral.errors import CorralError, DoesNotFit, EngineDied, NotFound, UsageError
 from corral.models.catalog import Catalog, find_catalogue
-from corral.models.gguf import Header
-from corral.models.library import Library
-from corral.models.local import LocalModel
+from corral.models.gguf.header import Header
+from corral.models.library.library import Library
+from corral.models.library.local import LocalModel
 from corral.planning import Planner
 from corral.settings import Settings
 from corral.store.store import Store
@@ -102,7 +102,7 @@ async def test_a_streaming_answer_is_written_within_a_second(scene: Scene) -> No
     scene.engine.scripts = [Script(pieces=["so far", " and more"], hold_after=1)]
     turn = scene.chatting.send(scene.conversation.id, "Hello")
     reader = asyncio.create_task(run(turn))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while True:
             messages = scene.store.messages(scene.conversation.id)
             if len(messages) == 2 and messages[1].text == "so far":
@@ -128,7 +128,7 @@ async def test_stop_keeps_what_there_is(scene: Scene, script: Script) -> None:
     scene.engine.scripts = [script]
     turn = scene.chatting.send(scene.conversation.id, "Hello")
     reader = asyncio.create_task(run(turn))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not (turn.text or (turn.answer and script.hold_after is None)):
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
@@ -147,7 +147,7 @@ async def test_a_caller_that_vanishes_leaves_a_stopped_answer(scene: Scene) -> N
     scene.engine.scripts = [Script(pieces=["half"], hold_after=1)]
     turn = scene.chatting.send(scene.conversation.id, "Hello")
     reader = asyncio.create_task(run(turn))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not turn.text:
             await asyncio.sleep(0.01)
     reader.cancel()
@@ -273,7 +273,7 @@ async def test_a_stop_while_the_engine_starts_is_obeyed(scene: Scene) -> None:
     scene.engine.spare_bytes = never  # type: ignore[method-assign]
     turn = scene.chatting.send(scene.conversation.id, "Hello")
     reader = asyncio.create_task(run(turn))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         await started.wait()
         turn.stop()
         assert finished(await reader).message.status == "stopped"
@@ -283,7 +283,7 @@ async def test_one_answer_at_a_time_in_a_conversation(scene: Scene) -> None:
     scene.engine.scripts = [Script(hold_after=1)]
     turn = scene.chatting.send(scene.conversation.id, "Hello")
     reader = asyncio.create_task(run(turn))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not turn.text:
             await asyncio.sleep(0.01)
     with pytest.raises(UsageError):
@@ -297,7 +297,7 @@ async def test_another_conversation_waits_for_the_engine(scene: Scene) -> None:
     other = scene.store.create_conversation()
     first = scene.chatting.send(scene.conversation.id, "Hello")
     reader = asyncio.create_task(run(first))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not first.text:
             await asyncio.sleep(0.01)
         second = scene.chatting.send(other.id, "me too")
@@ -314,7 +314,7 @@ async def test_a_waiting_turn_can_be_stopped(scene: Scene) -> None:
     other = scene.store.create_conversation()
     first = scene.chatting.send(scene.conversation.id, "Hello")
     reader = asyncio.create_task(run(first))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not first.text:
             await asyncio.sleep(0.01)
         second = scene.chatting.send(other.id, "me too")

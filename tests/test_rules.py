@@ -55,16 +55,17 @@ def test_chat_is_pure(path: Path) -> None:
     assert not uses(path, "os", "io", "time", "pathlib", "asyncio", "socket", "subprocess")
 
 
-@pytest.mark.parametrize(
-    "path", files("models", "store", "engine", "chatting", "turn", "planning", "cli"), ids=room
-)
+DOMAIN = ("chatting", "turn", "planning", "loading", "talking")
+
+
+@pytest.mark.parametrize("path", files("models", "store", "engine", "cli", *DOMAIN), ids=room)
 def test_nothing_but_the_screen_knows_textual(path: Path) -> None:
     assert not uses(path, "textual", "rich", "corral.tui")
 
 
 @pytest.mark.parametrize("path", files("tui", "cli"), ids=room)
 def test_the_faces_know_no_machinery(path: Path) -> None:
-    assert not uses(path, "llama_cpp", "huggingface_hub", "sqlite3", "apsw", "corral.engine.llama")
+    assert not uses(path, "llama_cpp", "huggingface_hub", "httpx2", "apsw", "corral.engine.llama")
 
 
 @pytest.mark.parametrize("path", FILES, ids=room)
@@ -73,7 +74,8 @@ def test_each_dependency_has_its_room(path: Path) -> None:
         "llama_cpp": ("engine.llama", "engine.worker"),
         "apsw": ("store",),
         "sqlite3": (),
-        "huggingface_hub": ("models.hub",),
+        "huggingface_hub": ("models.hub.http", "models.hub.errors"),
+        "httpx2": ("models.hub.http", "models.hub.errors", "models.hub.body"),
         "platformdirs": ("paths",),
         "click": ("cli",),
         "tomlkit": ("settings",),
@@ -113,7 +115,7 @@ def test_no_foreign_text_is_parsed_as_markup(path: Path) -> None:
                 assert any(k.arg == "open_links" for k in node.keywords), f"{path}:{node.lineno}"
 
 
-HEAVY = ("llama_cpp", "numpy", "huggingface_hub", "jinja2", "httpx", "requests", "click")
+HEAVY = ("llama_cpp", "numpy", "huggingface_hub", "httpx2", "jinja2", "httpx", "requests", "click")
 
 
 def test_the_first_frame_pays_for_no_heavy_import() -> None:

@@ -73,3 +73,18 @@ def test_a_wrong_sampling_value_is_named(file: Path) -> None:
     assert "temprature" in load(file)[1][0]
     file.write_text("[sampling]\ntemperature = 1\nmax_tokens = 100\n")
     assert load(file) == (Settings(sampling={"temperature": 1, "max_tokens": 100}), [])
+
+
+@pytest.mark.parametrize("folder", ["models", "~nobody-of-that-name/models", "/a\\u0000b"])
+def test_a_folder_that_is_none_is_named(file: Path, folder: str) -> None:
+    file.parent.mkdir()
+    file.write_text(f'[downloads]\nfolder = "{folder}"\nlimit = 2\n')
+    found, problems = load(file)
+    assert (found.downloads.folder, found.downloads.limit) == ("", 2)
+    assert len(problems) == 1 and "line 2, key downloads.folder" in problems[0]
+
+
+def test_a_folder_at_home_is_one(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text('[downloads]\nfolder = "~/models"\n')
+    assert load(file)[0].downloads.folder == "~/models" and load(file)[1] == []

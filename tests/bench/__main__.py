@@ -14,7 +14,7 @@ from pathlib import Path
 
 from corral.paths import Paths
 
-SUBJECTS = ("contention", "generation", "startup")
+SUBJECTS = ("contention", "fit", "generation", "startup", "transfer")
 
 
 def main() -> None:

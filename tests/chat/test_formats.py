@@ -58,6 +58,10 @@ def test_chatml_keeps_role_and_content_in_one_text() -> None:
             "S\n\n### Instruction:\nU\n\n### Response:\nA{eos}\n\n### Instruction:\nV\n\n"
             "### Response:\n",
         ),
+        (
+            formats.HUMAN_RESPONSE,
+            "S\n\n### HUMAN:\nU\n\n### RESPONSE:\nA{eos}\n\n### HUMAN:\nV\n\n### RESPONSE:\n",
+        ),
         (formats.COMPLETION, "{bos}S\n\nUAV"),
     ],
 )

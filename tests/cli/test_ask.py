@@ -96,7 +96,7 @@ def test_complete_continues_the_text(corral: Corral) -> None:
         (["ask"], b"\xff\xfe\x00\x01", 2, "UTF-8"),
         (["ask"], b"hello\x00there", 2, "NUL"),
         (["history", "show", "7"], b"", 3, "7"),
-        (["models", "show", "llama-2-7b-chat:Q4_K_M"], b"", 3, "not on this machine"),
+        (["models", "show", "llama-9-7b-chat"], b"", 3, "llama-9-7b-chat"),
     ],
     ids=lambda value: " ".join(value)[-30:] if isinstance(value, list) else "",
 )

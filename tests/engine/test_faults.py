@@ -58,7 +58,7 @@ async def test_death_in_the_middle_of_an_answer(
                 if not killed and event.tokens > 3 and engine.pid:
                     killed = time.monotonic()
                     os.kill(engine.pid, number)
-    assert time.monotonic() - killed < 5
+    assert time.monotonic() - killed < 15
     assert text
     # The next one gets a new worker.
     await load(engine, starter)
@@ -90,7 +90,7 @@ async def test_a_worker_that_does_not_stop_is_killed(engine: Engine, starter: Pa
                 stopped = time.monotonic()
                 os.kill(engine.pid, signal.SIGSTOP)
                 engine.stop()
-    assert time.monotonic() - stopped < 4
+    assert time.monotonic() - stopped < 15
 
 
 async def test_a_worker_that_hangs_before_it_is_ready_is_noticed(

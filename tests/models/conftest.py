@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import shutil
@@ -13,7 +14,7 @@ from tests.support.gguf_files import LLAMA_7B, PLAIN_TEMPLATE, Gguf, sparse_llam
 
 from corral.models.catalog import Catalog, find_catalogue
 from corral.models.files import package_folder
-from corral.models.library import Library
+from corral.models.library.library import Library
 from corral.store.store import Store
 
 
@@ -58,6 +59,9 @@ def catalog() -> Catalog:
 
 
 TINY_CATALOGUE = """
+[licence.mit]
+title = "MIT License"
+
 [family.tiny-chat]
 title = "Tiny Chat"
 size = "0.1M"
@@ -108,9 +112,11 @@ def clock() -> Callable[[], float]:
 
 
 @pytest.fixture
-def library(store: Store, tiny_catalog: Catalog, clock: Callable[[], float]) -> Library:
+def library(
+    store: Store, tiny_catalog: Catalog, clock: Callable[[], float], tmp_path: Path
+) -> Library:
     """Of a machine without the starter, whose catalogue knows the file ``tiny``."""
-    return Library(store, tiny_catalog, clock=clock)
+    return Library(store, tiny_catalog, folder=tmp_path / "data" / "models", clock=clock)
 
 
 @pytest.fixture
@@ -121,5 +127,26 @@ def other(tmp_path: Path) -> Callable[..., Path]:
         (tmp_path / folder).mkdir()
         path = tmp_path / folder / name
         return tiny_llama(path, seed=5, type="F16", name="Somebody's model")
+
+    return make
+
+
+@pytest.fixture
+def split(edited: Gguf) -> Callable[[Path], list[Path]]:
+    """Makes a model in two files, as ``llama-gguf-split`` names them."""
+
+    def make(folder: Path, stem: str = "m") -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        edited.set("split.count", b"\2\0\0\0\2\0")
+        edited.set("split.no", b"\2\0\0\0\0\0")
+        first = edited.write(folder / f"{stem}-00001-of-00002.gguf")
+        tensors, data, kv = edited.tensors, edited.data, edited.kv
+        record = dataclasses.replace(tensors[0])
+        record.name, record.shape, record.type, record.offset = b"extra.weight", (16,), 0, 0
+        edited.tensors, edited.data = [record], b"\0" * 64
+        edited.kv = [entry for entry in kv if entry[0] == b"split.count"]
+        second = edited.write(folder / f"{stem}-00002-of-00002.gguf")
+        edited.tensors, edited.data, edited.kv = tensors, data, kv
+        return [first, second]
 
     return make

@@ -10,8 +10,8 @@ from tests.support.gguf_files import LLAMA_7B, LLAMA_13B, LLAMA_70B, TINYLLAMA, 
 
 from corral.engine.protocol import LoadSpec
 from corral.errors import DoesNotFit, UsageError
-from corral.models import fit
-from corral.models.gguf import Header, read_header
+from corral.models.fit import memory
+from corral.models.gguf.header import Header, read_header
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -43,15 +43,15 @@ def test_kv_bytes_per_token(
 ) -> None:
     header = headers[model]
     for type, expected in {"f16": f16, "q8_0": q8_0, "q4_0": q4_0, "f32": 2 * f16}.items():
-        assert fit.kv_bytes_per_token(header, type, type) == expected
-    assert fit.kv_bytes_per_token(header, "f16", "q8_0") == (f16 + q8_0) // 2
-    assert fit.memory_needed(header, 4096).kv == 4096 * f16
+        assert memory.kv_bytes_per_token(header, type, type) == expected
+    assert memory.kv_bytes_per_token(header, "f16", "q8_0") == (f16 + q8_0) // 2
+    assert memory.memory_needed(header, 4096).kv == 4096 * f16
 
 
 def test_kv_cache_of_a_full_window(headers: dict[str, Header]) -> None:
-    assert fit.memory_needed(headers["7B"], 4096).kv == 2 * GIB
-    assert fit.memory_needed(headers["13B"], 4096).kv == 3.125 * GIB
-    assert fit.memory_needed(headers["70B"], 4096).kv == 1.25 * GIB
+    assert memory.memory_needed(headers["7B"], 4096).kv == 2 * GIB
+    assert memory.memory_needed(headers["13B"], 4096).kv == 3.125 * GIB
+    assert memory.memory_needed(headers["70B"], 4096).kv == 1.25 * GIB
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_compute_buffer_as_llama_cpp_reports_it(
     headers: dict[str, Header], model: str, n_ctx: int, step: int, flash: bool, reported: float
 ) -> None:
     """MiB that llama.cpp 0c1e57098 reported for files of these shapes, on a CPU."""
-    needed = fit.memory_needed(headers[model], n_ctx, n_ubatch=step, flash_attn=flash)
+    needed = memory.memory_needed(headers[model], n_ctx, n_ubatch=step, flash_attn=flash)
     assert needed.compute / MIB == pytest.approx(reported, rel=0.01)
 
 
 def test_the_parts_add_up(headers: dict[str, Header]) -> None:
-    needed = fit.memory_needed(headers["7B"], 4096)
+    needed = memory.memory_needed(headers["7B"], 4096)
     assert needed.weights == headers["7B"].tensor_bytes
     assert needed.total == needed.weights + needed.kv + needed.compute + needed.process
     assert 5.1e9 < needed.total < 5.3e9
@@ -93,14 +93,14 @@ def test_the_parts_add_up(headers: dict[str, Header]) -> None:
 def test_context_to_load_with(
     headers: dict[str, Header], model: str, wanted: int, tokens: int
 ) -> None:
-    assert fit.context_for(headers[model], wanted) == tokens
+    assert memory.context_for(headers[model], wanted) == tokens
 
 
 def test_more_context_than_trained_is_refused(headers: dict[str, Header]) -> None:
     with pytest.raises(
         UsageError, match="4\u202f097 tokens is more than the 4\u202f096"
     ) as refused:
-        fit.context_for(headers["7B"], 4097)
+        memory.context_for(headers["7B"], 4097)
     assert "4\u202f096" in refused.value.hint
 
 
@@ -109,41 +109,41 @@ def _spec(**changes: object) -> LoadSpec:
 
 
 def test_what_fits_passes(headers: dict[str, Header]) -> None:
-    needed = fit.memory_needed(headers["13B"], 4096).total
-    fit.check(headers["13B"], _spec(), needed)
+    needed = memory.memory_needed(headers["13B"], 4096).total
+    memory.check(headers["13B"], _spec(), needed)
     with pytest.raises(DoesNotFit):
-        fit.check(headers["13B"], _spec(), needed - 1)
+        memory.check(headers["13B"], _spec(), needed - 1)
 
 
 def test_the_refusal_names_both_numbers_and_a_way_out(headers: dict[str, Header]) -> None:
     header = headers["13B"]
     with pytest.raises(DoesNotFit) as refused:
-        fit.check(header, _spec(), 8_000_000_000, name="Llama 2 13B Q2_K")
+        memory.check(header, _spec(), 8_000_000_000, name="Llama 2 13B Q2_K")
     assert refused.value.message == (
         "Llama 2 13B Q2_K with 4\u202f096 tokens of context needs 9.0 GB, 8.0 GB are free"
     )
     assert refused.value.hint == "2\u202f816 tokens of context or a q8_0 KV cache would fit"
-    fit.check(header, _spec(n_ctx=2816), 8_000_000_000)
-    fit.check(header, _spec(type_k="q8_0", type_v="q8_0"), 8_000_000_000)
+    memory.check(header, _spec(n_ctx=2816), 8_000_000_000)
+    memory.check(header, _spec(type_k="q8_0", type_v="q8_0"), 8_000_000_000)
     with pytest.raises(DoesNotFit):
-        fit.check(header, _spec(n_ctx=2816 + 256), 8_000_000_000)
+        memory.check(header, _spec(n_ctx=2816 + 256), 8_000_000_000)
 
 
 def test_a_way_out_is_offered_only_where_there_is_one(headers: dict[str, Header]) -> None:
     with pytest.raises(DoesNotFit) as refused:
-        fit.check(headers["70B"], _spec(), 16_000_000_000)
+        memory.check(headers["70B"], _spec(), 16_000_000_000)
     assert "smaller quantization" in refused.value.hint
     # Quantized caches need flash attention, so without it only a shorter context is left.
     with pytest.raises(DoesNotFit) as refused:
-        fit.check(headers["13B"], _spec(flash_attn="off"), 8_000_000_000)
+        memory.check(headers["13B"], _spec(flash_attn="off"), 8_000_000_000)
     assert "q8_0" not in refused.value.hint and "tokens of context" in refused.value.hint
     with pytest.raises(DoesNotFit) as refused:
-        fit.check(headers["13B"], _spec(type_k="q8_0", type_v="q8_0"), 6_500_000_000)
+        memory.check(headers["13B"], _spec(type_k="q8_0", type_v="q8_0"), 6_500_000_000)
     assert "q8_0" not in refused.value.hint
 
 
 def test_available_memory_is_what_the_system_says(tmp_path: Path) -> None:
-    available = fit.available_memory(tmp_path, tmp_path / "none")
+    available = memory.available_memory(tmp_path, tmp_path / "none")
     assert 0 < available <= psutil.virtual_memory().total
 
 
@@ -162,13 +162,13 @@ def test_limits_of_control_groups_version_2(tmp_path: Path) -> None:
         root / "user.slice/app",
         memory__max="max",
         memory__current="10000000",
-        memory__stat="anon 1\ninactive_file 6000000\n",
+        memory__stat="anon 1\ninactive_file 5000000\nactive_file 1000000\n",
     )
-    assert fit.available_memory(root, own) == 30_000_000
+    assert memory.available_memory(root, own) == 30_000_000
     _group(root / "user.slice/app", memory__max="12000000")
-    assert fit.available_memory(root, own) == 8_000_000
+    assert memory.available_memory(root, own) == 8_000_000
     _group(root / "user.slice/app", memory__current="99000000", memory__stat="")
-    assert fit.available_memory(root, own) == 0
+    assert memory.available_memory(root, own) == 0
 
 
 def test_limits_of_control_groups_version_1(tmp_path: Path) -> None:
@@ -180,15 +180,15 @@ def test_limits_of_control_groups_version_1(tmp_path: Path) -> None:
         root / "memory",
         memory__limit_in_bytes="40000000",
         memory__usage_in_bytes="30000000",
-        memory__stat="cache 5\ntotal_inactive_file 2000000\n",
+        memory__stat="active_file 7\ntotal_inactive_file 500000\ntotal_active_file 1500000\n",
     )
-    assert fit.available_memory(root, own) == 12_000_000
+    assert memory.available_memory(root, own) == 12_000_000
     _group(root / "memory", memory__limit_in_bytes=str((1 << 63) - 4096))
-    assert fit.available_memory(root, own) > 40_000_000
+    assert memory.available_memory(root, own) > 40_000_000
 
 
 def test_damaged_control_group_files_are_ignored(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("0::/\nnonsense\n\n")
     _group(tmp_path / "cgroup", memory__max="much", memory__current="20")
-    assert fit.available_memory(tmp_path / "cgroup", own) > 1_000_000
+    assert memory.available_memory(tmp_path / "cgroup", own) > 1_000_000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.gguf_files import Gguf, TensorRecord, tiny_llama
 
 from corral.errors import Refused
-from corral.models.gguf import Header, read_header
+from corral.models.gguf.header import Header, read_header
 
 BOUNDED = settings(
     max_examples=150,

@@ -16,8 +16,8 @@ import pytest
 from tests.support.gguf_files import Gguf, TensorRecord, array, f32, string, string_array, u32
 
 from corral.errors import CorralError, Refused
-from corral.models import fit
-from corral.models.gguf import read_header
+from corral.models.fit import memory
+from corral.models.gguf.header import read_header
 
 NAN = float("nan")
 Edit = Callable[[Gguf], object]
@@ -292,16 +292,16 @@ def test_g01_every_cut_is_noticed(tiny: Path) -> None:
 def test_g22_a_boundless_context_is_capped(edited: Gguf, tmp_path: Path) -> None:
     edited.set("llama.context_length", u32(0xFFFFFFFF))
     header = read_header(edited.write(tmp_path / "endless.gguf"))
-    assert fit.context_for(header, 0) == 4096
+    assert memory.context_for(header, 0) == 4096
     with pytest.raises(CorralError, match="more than the"):
-        fit.context_for(header, 0xFFFFFFF0)
+        memory.context_for(header, 0xFFFFFFF0)
 
 
 MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
 from corral.errors import Refused
-from corral.models.gguf import read_header
+from corral.models.gguf.header import read_header
 read_header(Path(sys.argv[1]))
 for name in sys.argv[2:]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

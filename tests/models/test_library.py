@@ -15,8 +15,8 @@ from tests.support.gguf_files import Gguf, string, tiny_llama
 from corral.errors import NotFound, Refused, UsageError
 from corral.models.catalog import Catalog
 from corral.models.files import Cancellation, sha256_of
-from corral.models.library import Library
-from corral.models.local import recognise
+from corral.models.library.library import Library
+from corral.models.library.local import recognise
 from corral.store.store import Store
 
 Other = Callable[..., Path]
@@ -149,7 +149,7 @@ def test_a_disk_that_fails_while_hashing_is_said(
         def readinto(self, buffer: object, /) -> int:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("corral.models.gguf.io.FileIO", Broken)
+    monkeypatch.setattr("corral.models.gguf.header.io.FileIO", Broken)
     with pytest.raises(Refused, match="Input/output error"):
         sha256_of(tiny)
 
@@ -165,6 +165,12 @@ def test_names_never_clash(other: Other, library: Library, tiny: Path, tmp_path:
     copy.write_bytes(tiny.read_bytes())
     assert known.name == "tiny-chat:Q8_0"
     assert library.import_file(copy).name == "tiny.Q8_0"
+
+
+def test_a_file_with_a_blank_name_has_one(other: Other, library: Library) -> None:
+    blank = [library.import_file(other("a", " .gguf")), library.import_file(other("b", "\n.gguf"))]
+    assert [model.name for model in blank] == ["model", "model-2"]
+    assert library.resolve("model").path == blank[0].path
 
 
 def test_a_name_of_ones_own(other: Other, library: Library, tiny: Path) -> None:
@@ -210,21 +216,13 @@ def test_a_link_keeps_the_name_it_was_given(library: Library, tiny: Path, tmp_pa
     assert [model.state for model in library.models()] == ["missing"]
 
 
-def test_a_split_model_is_used_by_its_path_only(
-    library: Library, edited: Gguf, tmp_path: Path
-) -> None:
-    edited.set("split.count", b"\2\0\0\0\2\0")
-    edited.set("split.no", b"\2\0\0\0\0\0")
-    first = edited.write(tmp_path / "m-00001-of-00002.gguf")
-    record, edited.tensors, edited.data = edited.tensors[0], [], b"\0" * 64
-    edited.kv = [entry for entry in edited.kv if entry[0] == b"split.count"]
-    record.name, record.shape, record.type, record.offset = b"extra.weight", (16,), 0, 0
-    edited.tensors.append(record)
-    edited.write(tmp_path / "m-00002-of-00002.gguf")
-    assert library.resolve(str(first)).name == "m-00001-of-00002"
-    with pytest.raises(Refused, match="first of 2 parts") as refused:
-        library.import_file(first)
-    assert "llama-gguf-split" in refused.value.hint
+def test_a_path_leads_where_the_system_says(library: Library, other: Other, tmp_path: Path) -> None:
+    """Up from a linked folder is beside what it is linked to."""
+    meant = other("far")
+    (meant.parent / "sub").mkdir()
+    (tmp_path / "link").symlink_to(meant.parent / "sub")
+    (tmp_path / meant.name).write_bytes(b"another")
+    assert library.import_file(tmp_path / "link" / ".." / meant.name).path == str(meant)
 
 
 # --- files that go and change ---
@@ -247,19 +245,26 @@ def test_a_file_of_another_size_is_damaged(library: Library, tiny: Path, tmp_pat
     os.truncate(tiny, 7000)
     (model,) = library.models()
     assert model.state == "damaged"
-    with pytest.raises(Refused, match="no longer the one"):
+    with pytest.raises(Refused, match="no longer the one") as refused:
         library.resolve("tiny-chat:Q8_0")
+    assert "corral models verify tiny-chat:Q8_0" in refused.value.hint
 
 
 def test_a_touched_file_is_hashed_once_more(library: Library, tiny: Path) -> None:
+    """It may have been replaced by one of the same size: only reading it can tell."""
     imported = library.import_file(tiny.rename(tiny.with_name("renamed.gguf")))
     path = Path(imported.path or "")
     os.utime(path, (1, 1))
     (model,) = library.models()
-    assert (model.state, model.sha256) == ("installed", None)
-    assert library.inspect(path).title == "Tiny Chat"
-    assert library.ensure_sha256(model) == imported
-    assert library.models() == [imported]
+    assert (model.state, model.sha256) == ("damaged", None)
+    assert (library.inspect(path).title, library.inspect(path).state) == ("Tiny Chat", "damaged")
+    for name in (str(path), imported.name):
+        with pytest.raises(Refused, match="no longer the one"):
+            library.resolve(name)
+    again = library.ensure_sha256(model)
+    assert again == dataclasses.replace(imported, verified=again.verified)
+    assert (again.verified or 0) > (imported.verified or 0)
+    assert library.models() == [again]
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x55")
@@ -274,7 +279,7 @@ def test_a_changed_file_of_ones_own_is_noticed(other: Other, library: Library) -
         file.seek(-1, os.SEEK_END)
         file.write(b"\x55")
     os.utime(path, (1, 1))
-    with pytest.raises(Refused, match="when it was imported"):
+    with pytest.raises(Refused, match="it had when it came"):
         library.ensure_sha256(library.models()[0])
     again = library.import_file(path)
     assert again.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -303,7 +308,7 @@ def test_a_header_is_read_once(
 ) -> None:
     model = library.import_file(tiny)
     assert library.header(model).n_layer == 2
-    monkeypatch.setattr("corral.models.library.read_header", lambda path, **how: 1 / 0)
+    monkeypatch.setattr("corral.models.library.shelf.read_header", lambda path, **how: 1 / 0)
     assert library.header(model) is library.header(model)
     os.utime(tiny, (1, 1))
     with pytest.raises(ZeroDivisionError):

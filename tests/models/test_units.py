@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.units import duration, gigabytes, thousands
+from corral.units import age, duration, gigabytes, thousands, transfer_rate
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ def test_gigabytes_are_decimal(count: float, text: str) -> None:
 
 def test_downloads_show_two_digits() -> None:
     assert gigabytes(4_081_004_224, 2) == "4.08 GB"
+    assert (transfer_rate(12.44e6), transfer_rate(93_000)) == ("12.4 MB/s", "93 kB/s")
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,14 @@ def test_thousands_are_grouped(number: float, text: str) -> None:
 )  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "a moment"), (59, "a moment"), (60, "1 minute"), (3599, "59 minutes"),
+        (7300, "2 hours"), (86_400, "1 day"), (8.9 * 86_400, "8 days"),
+    ],
+)  # fmt: skip
+def test_ages(seconds: float, text: str) -> None:
+    assert age(seconds) == text

@@ -365,4 +365,4 @@ def test_the_page_reader_survives_anything(tmp_path: Path, sound: bytes) -> None
             content[chance.randrange(len(content))] = chance.randrange(256)
         file.write_bytes(content)
         wal.write_bytes(bytes(content[: chance.randrange(20_000)]))
-        assert 0 <= sum(1 for _ in records(file, wal)) <= 3 * expected
+        assert 0 <= sum(1 for _ in records(file, wal)) <= 10 * expected

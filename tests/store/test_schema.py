@@ -11,6 +11,7 @@ import pytest
 
 from corral.errors import StoreError
 from corral.store.database import Database
+from corral.store.model_files import ModelFile
 from corral.store.schema import APPLICATION_ID, MIGRATIONS, migrate
 from corral.store.store import Store
 
@@ -78,6 +79,32 @@ def test_each_older_version_is_brought_up_to_date(
     assert len(store.search("hello")) == 1
     store.close()
     assert query(path, "SELECT count(*) FROM migration") == len(MIGRATIONS)
+
+
+def test_a_model_file_of_the_first_version_stays_and_can_be_salvaged(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("corral.store.schema.MIGRATIONS", MIGRATIONS[:4])
+        database = Database(path, patience=0)
+        database.prepare()
+        migrate(database, lambda: 1.0)
+        database.close()
+    query(
+        path,
+        "INSERT INTO model_file VALUES"
+        " (x'2f6d', 'm', NULL, 'Q4_0', 1, 2, NULL, 'import', NULL, 3.0, '{}')",
+    )
+    before = path.read_bytes()
+    expected = [ModelFile("/m", "m", None, "Q4_0", 1, 2, None, "import", None, 3.0)]
+    store = Store.open(path)
+    assert store.model_files() == expected
+    store.close()
+    for damaged in (path.read_bytes(), before):
+        path.write_bytes(bytes(100) + damaged[100:])
+        store = Store.open(path)
+        assert store.model_files() == expected
+        store.close()
 
 
 def test_a_failing_step_leaves_the_file_as_it_was(

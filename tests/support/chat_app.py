@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from corral.chat.conversation import Conversation, Message
 from corral.chatting import Chatting
 from corral.engine.engine import Engine
 from corral.models.catalog import Catalog, find_catalogue
-from corral.models.library import Library
+from corral.models.downloads.downloads import Downloads
+from corral.models.fit.fitter import Fitter
+from corral.models.hub.client import Hub
+from corral.models.library.library import Library
 from corral.parts import Parts
 from corral.paths import Paths
 from corral.settings import Settings
@@ -147,6 +151,25 @@ class NoStarter(Library):
         return None
 
 
+class NeverAsking(Parts):
+    """Starts no worker to get to know the machine."""
+
+    async def calibrate(self) -> None:
+        pass
+
+
+def parts_with(
+    paths: Paths, settings: Settings, store: Store, library: Library, chatting: Chatting
+) -> Parts:
+    """All parts around these; the hub is nowhere."""
+    catalog = library.catalog
+    hub = cache(lambda: Hub(paths.cache, offline=True))
+    downloads = Downloads(store, catalog, library, hub, paths.data / "models", settings.downloads)
+    engine = Engine(paths.engine_log)
+    fitter = Fitter(catalog, store)
+    return NeverAsking(paths, settings, store, library, engine, chatting, hub, downloads, fitter)
+
+
 @contextlib.asynccontextmanager
 async def chat(
     folder: Path,
@@ -188,7 +211,7 @@ async def chat(
 
     chatting = Chatting(store, library, scripted, settings)
     # The application never closes the parts: whoever made them does.
-    parts = Parts(paths, settings, store, library, Engine(paths.engine_log), chatting)
+    parts = parts_with(paths, settings, store, library, chatting)
     app = CorralApp(
         lambda: parts,
         paths,

@@ -217,6 +217,20 @@ def mix_type(quant: str, part: str, layer: int, shape: Shape) -> str:
     return chosen
 
 
+def mix_bytes(shape: Shape, quant: str, n_vocab: int = 32_000) -> int:
+    """Size of a file as :func:`sparse_llama` would write it, by arithmetic alone."""
+    header, data = _KEYS_2023, 0
+    for tensor, dimensions in llama_tensors(
+        shape.n_layer, shape.n_embd, shape.n_head, shape.n_head_kv, shape.n_ff, n_vocab
+    ):
+        *_, part, _ = tensor.split(".")
+        layer = int(tensor.split(".")[1]) if tensor.startswith("blk.") else 0
+        _, elements, size = _BLOCKS[mix_type(quant, part, layer, shape)]
+        header += 24 + len(tensor) + 8 * len(dimensions)
+        data += math.ceil(math.prod(dimensions) // elements * size / 32) * 32
+    return math.ceil(header / 32) * 32 + data
+
+
 def sparse_llama(
     path: Path, shape: Shape = LLAMA_7B, quant: str = "Q4_K_M", *, name: str = "LLaMA v2"
 ) -> Path:

@@ -7,12 +7,18 @@ the other sizes and themes too, for looking at them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.hub import HubServer, hub_server
+
 from corral.chatting import Options
+from corral.models.catalog import Catalog, find_catalogue
 from corral.parts import Parts, build
 from corral.paths import Paths
 from corral.tui.app import CorralApp
@@ -44,17 +50,69 @@ async def talk(parts: Parts) -> None:
             pass
 
 
+@contextlib.contextmanager
+def downloading(folder: Path) -> Iterator[HubServer]:
+    """A hub that has one file of the catalogue, full of zeros."""
+    family = Catalog.load(find_catalogue()).families["llama-2-7b-chat"]
+    file = family.file("Q2_K")
+    assert file is not None
+    assert file.bytes is not None
+    assert file.sha256 is not None
+    path = folder / file.file
+    path.touch()
+    os.truncate(path, file.bytes)
+    with hub_server() as hub:
+        texts = dict.fromkeys(("LICENSE.txt", "USE_POLICY.md", "Notice"), b"As the hub has it.\n")
+        hub.add(
+            family.repository,
+            {file.file: path, **texts},
+            revision=family.revision,
+            sha256={file.file: file.sha256},
+        )
+        before = {name: os.environ.get(name) for name in hub.environment}
+        os.environ |= hub.environment
+        try:
+            yield hub
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
 async def picture(folder: Path, theme: str, size: tuple[int, int], path: Path) -> None:
     parts = seeded(folder)
     await talk(parts)
+    await parts.calibrate()
+    await parts.engine.close()
+    licence = parts.library.catalog.licence("llama2")
+    assert licence is not None
+    parts.downloads.accept(licence, "as the hub has it")
     app = CorralApp(lambda: parts, parts.paths, theme=theme)
-    async with app.run_test(size=size) as pilot:
-        while not (app.furnished and app.chat.ready):
-            await pilot.pause(0.05)
-        for _ in range(10):
-            await pilot.pause(0.05)
-        svg = app.export_screenshot(title="corral")
-    parts.store.close()
+    with downloading(folder) as hub:
+        async with app.run_test(size=size) as pilot:
+            while not (app.furnished and app.chat.ready):
+                await pilot.pause(0.05)
+            plan = await asyncio.to_thread(parts.downloads.plan, "llama-2-7b-chat:Q2_K")
+            id = (await asyncio.to_thread(parts.downloads.add, plan)).id
+            while (now := parts.downloads.get(id)).done < 0.4 * plan.bytes:
+                assert now.state != "failed", now.error
+                await pilot.pause(0.1)
+            hub.rate = 12_000_000
+            for _ in range(60):
+                await pilot.pause(0.05)
+            save(app, path)
+            await pilot.press("ctrl+o")
+            await pilot.pause(1.0)
+            await pilot.press("home")  # its row says no path of this machine
+            for _ in range(60):
+                await pilot.pause(0.05)
+            save(app, path.with_name(path.name.replace("chat-", "models-")))
+        parts.close_stores()
+
+
+def save(app: CorralApp, path: Path) -> None:
+    svg = app.export_screenshot(title="corral")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     path.write_text(re.sub(r"Fira Code", "ui-monospace, Menlo, DejaVu Sans Mono", svg))
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corral.engine import protocol
+from corral.engine.host import Held
 from corral.engine.protocol import LoadSpec, Sampling, Segment, StopReason, Timings, Usage
 from corral.errors import CorralError
 
@@ -46,7 +47,15 @@ class ScriptedEngine:
     prompts: list[int] = field(default_factory=list)
     """Tokens of every prompt that was to be answered."""
     stops: int = 0
-    _loaded: LoadSpec | None = None
+    loads: list[LoadSpec] = field(default_factory=list)
+    """Every load that was tried and was not there already."""
+    load_errors: list[CorralError] = field(default_factory=list)
+    """Raised by the next loads, one each, in place of loading."""
+    private_bytes: int = 0
+    """What every loaded model keeps for itself."""
+    cards: Sequence[protocol.Device] = ()
+    """The graphics cards."""
+    _warm: list[LoadSpec] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -56,10 +65,24 @@ class ScriptedEngine:
 
     @property
     def loaded_spec(self) -> LoadSpec | None:
-        return self._loaded
+        return self._warm[0] if self._warm else None
+
+    @property
+    def loaded_specs(self) -> list[LoadSpec]:
+        return list(self._warm)
+
+    def held(self) -> list[Held]:
+        return [Held(spec, self.private_bytes, 0) for spec in self._warm]
+
+    async def discard(self, spec: LoadSpec) -> None:
+        if spec in self._warm:
+            self._warm.remove(spec)
+
+    async def devices(self) -> Sequence[protocol.Device]:
+        return self.cards
 
     async def spare_bytes(self) -> int:
-        return 0
+        return self.private_bytes * len(self._warm)
 
     def stop(self) -> None:
         self.stops += 1
@@ -70,7 +93,13 @@ class ScriptedEngine:
     ) -> AsyncGenerator[protocol.Progress | protocol.Loaded, None]:
         self._stop.clear()
         script = self.scripts[0] if self.scripts else Script()
-        if self._loaded != spec:
+        if spec in self._warm:
+            self._warm.remove(spec)
+        else:
+            self.loads.append(spec)
+            if self.load_errors:
+                raise self.load_errors.pop(0)
+            self._warm = [other for other in self._warm if other.path != spec.path]
             for done in (0.0, 0.43):
                 yield protocol.Progress(id=1, stage="loading", done=done, total=1.0)
                 await asyncio.sleep(script.delay)
@@ -78,7 +107,7 @@ class ScriptedEngine:
                 await self._pause()
                 if self._stop.is_set():
                     return
-            self._loaded = spec
+        self._warm.insert(0, spec)
         yield protocol.Loaded(
             id=1,
             description="llama 7B Q4_K - Medium",

@@ -6,14 +6,14 @@ import threading
 import time
 from pathlib import Path
 
-from tests.support.chat_app import NOW, lines_of
+from tests.support.chat_app import NOW, lines_of, parts_with
 from tests.support.scripted_engine import ScriptedEngine
 
 from corral.chatting import Chatting
-from corral.engine.engine import Engine
+from corral.engine.errors import EngineStopped
 from corral.errors import StoreError
 from corral.models.catalog import Catalog, find_catalogue
-from corral.models.library import Library
+from corral.models.library.library import Library
 from corral.parts import Parts
 from corral.paths import Paths
 from corral.settings import Settings
@@ -28,7 +28,7 @@ def parts(folder: Path) -> Parts:
     library = Library(store, Catalog.load(find_catalogue()))
     settings = Settings()
     chatting = Chatting(store, library, ScriptedEngine(), settings)
-    return Parts(paths, settings, store, library, Engine(paths.engine_log), chatting)
+    return parts_with(paths, settings, store, library, chatting)
 
 
 def held(made: Parts) -> tuple[CorralApp, threading.Event]:
@@ -103,4 +103,28 @@ async def test_quitting_at_the_entrance_is_possible(tmp_path: Path) -> None:
         go_on.set()
         await pilot.pause()
     assert app.return_code == 0
+    made.store.close()
+
+
+class Disturbed(Parts):
+    """An answer begins while the machine is measured for the first time."""
+
+    measured = 0
+
+    async def calibrate(self) -> None:
+        Disturbed.measured += 1
+        if Disturbed.measured == 1:
+            raise EngineStopped("Stopped")
+
+
+async def test_a_machine_that_could_not_be_measured_is_measured_later(tmp_path: Path) -> None:
+    made = parts(tmp_path)
+    made.__class__ = Disturbed
+    app, go_on = held(made)
+    async with app.run_test() as pilot:
+        go_on.set()
+        end = time.monotonic() + 20
+        while Disturbed.measured < 2:
+            assert time.monotonic() < end
+            await pilot.pause(0.02)
     made.store.close()

@@ -11,7 +11,7 @@ from tests.support.scripted_engine import Script
 from textual.widgets import Markdown
 
 from corral.errors import EngineError
-from corral.models.local import LocalModel
+from corral.models.library.local import LocalModel
 
 MARKUP = (
     "[/INST] [@click=app.quit]x[/] [/foo] [bold]b[/bold] [link=javascript:alert(1)]l[/link] a[i]"

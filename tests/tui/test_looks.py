@@ -15,6 +15,7 @@ from corral.settings import Settings
 from corral.tui.app import CorralApp
 from corral.tui.keys import KEYS
 from corral.tui.screens.chat import ChatScreen
+from corral.tui.screens.models.screen import ModelsScreen
 from corral.tui.widgets.prompt import PromptArea
 
 TABLE = "| a | b |\n| - | - |\n| 1 | 2 |\n\n```python\ndef f() -> int:\n    return 1\n```\n"
@@ -215,7 +216,9 @@ async def test_a_fault_is_written_down_without_anybodys_words(tmp_path: Path) ->
 def test_every_key_of_the_table_does_something() -> None:
     for key in KEYS:
         name = f"action_{key.action.partition('(')[0]}"
-        owners = (PromptArea,) if key.where == "prompt" else (ChatScreen, CorralApp)
+        owners = {"prompt": (PromptArea,), "models": (ModelsScreen,)}.get(
+            key.where, (ChatScreen, CorralApp)
+        )
         assert not key.action or any(hasattr(owner, name) for owner in owners), key
 
 

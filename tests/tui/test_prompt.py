@@ -25,7 +25,7 @@ async def test_a_huge_paste_does_not_freeze(tmp_path: Path) -> None:
         began = time.monotonic()
         c.app.post_message(events.Paste(text))
         await c.until(lambda: c.screen.prompt.text)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert c.screen.prompt.text == text
         assert "[200 001 lines, 1 400 000 characters #1]" in c.text()
         await c.pilot.press("!")
@@ -81,6 +81,7 @@ async def test_arrows_recall_what_was_said_here(tmp_path: Path) -> None:
         await c.type("unsent")
         await c.pilot.press("up")
         assert c.screen.prompt.text == "two?\nreally?"
+        c.screen.tell()  # as when a download ends meanwhile
         await c.pilot.press("up")  # from the second line to the first
         assert c.screen.prompt.text == "two?\nreally?"
         await c.pilot.press("up")

@@ -30,6 +30,9 @@ async def test_conversations_stand_under_their_day(tmp_path: Path) -> None:
     async with chat(tmp_path, fill=several) as c:
         region = c.screen.sidebar.region
         lines = [line[: region.right - 2].strip() for line in c.text().splitlines()]
+        # Beside each title stands how large the model is that answered last.
+        assert sum(line.endswith(" 7B") for line in lines) == 5
+        lines = [line.removesuffix("7B").strip() for line in lines]
         shown = [line for line in lines[2:] if line and line[0] not in "^E"]
         month = time.strftime("%B", time.localtime(NOW - 40 * DAY))
         assert shown == [

@@ -10,12 +10,12 @@ from tests.tui_modals.host import (
     Host,
     assert_harmless,
     local,
-    opened,
     shown,
     until,
 )
+from tests.tui_modals.models_host import Stage
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
+from textual.widgets import Input
 
 from corral.errors import Refused
 from corral.tui.screens.dialogs import ChoiceDialog
@@ -24,18 +24,20 @@ from corral.tui.screens.importing import ImportScreen, PathDialog
 CHAT = local()
 
 
-async def importing(app: Host, pilot: Pilot[None], path: str) -> None:
+async def importing(app: Host, pilot: Pilot[None], path: str, ways: int = 0) -> None:
     await pilot.press("i")
     await until(pilot, lambda: isinstance(app.screen, PathDialog))
     app.screen.query_one(Input).value = path
     await pilot.press("enter")
+    await until(pilot, lambda: "How should it come in?" in shown(pilot))
+    await pilot.press(*["down"] * ways, "enter")
 
 
-async def test_an_import_shows_how_far_it_is_and_then_asks_for_the_format() -> None:
+async def test_an_import_shows_how_far_it_is_and_then_asks_for_the_format(tmp_path: Path) -> None:
     app = Host()
     async with app.run_test() as pilot:
-        library = FakeLibrary(CHAT)
-        picker = await opened(app, pilot, library)
+        stage = Stage(tmp_path, CHAT)
+        library, picker = stage.library, await stage.open(app, pilot)
         await importing(app, pilot, "~/new.gguf")
         await until(pilot, lambda: "25 %  1.10 of 4.40 GB" in shown(pilot))
         assert "new.gguf" in shown(pilot)
@@ -44,17 +46,17 @@ async def test_an_import_shows_how_far_it_is_and_then_asks_for_the_format() -> N
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is picker and "New" in shown(pilot))
         assert library.calls == [
-            ("import", Path.home() / "new.gguf"),
+            ("import", Path.home() / "new.gguf", "in place"),
             ("format", library.imported.path, "llama-2"),
         ]
-        await until(pilot, lambda: picker.query_one(OptionList).highlighted == 1)
+        assert picker.selected is not None and picker.selected.model.name == "new"
 
 
-async def test_an_import_can_be_cancelled() -> None:
+async def test_an_import_can_be_cancelled(tmp_path: Path) -> None:
     app = Host()
     async with app.run_test() as pilot:
-        library = FakeLibrary(CHAT)
-        picker = await opened(app, pilot, library)
+        stage = Stage(tmp_path, CHAT)
+        library, picker = stage.library, await stage.open(app, pilot)
         await importing(app, pilot, "/big.gguf")
         await until(pilot, lambda: "25 %" in shown(pilot))
         await pilot.press("escape")
@@ -72,12 +74,12 @@ async def test_leaving_the_program_ends_an_import() -> None:
     assert library.seen_cancel.wait(5)
 
 
-async def test_a_failed_import_says_why_and_keeps_what_was_typed() -> None:
+async def test_a_failed_import_says_why_and_keeps_what_was_typed(tmp_path: Path) -> None:
     app = Host()
     async with app.run_test() as pilot:
-        library = FakeLibrary(CHAT)
-        await opened(app, pilot, library)
-        library.error = Refused(f"it is no GGUF file {HOSTILE}", hint="Look at it again")
+        stage = Stage(tmp_path, CHAT)
+        await stage.open(app, pilot)
+        stage.library.error = Refused(f"it is no GGUF file {HOSTILE}", hint="Look at it again")
         await importing(app, pilot, "/wrong.gguf")
         await until(pilot, lambda: "it is no GGUF file [/INST]" in shown(pilot))
         assert_harmless(pilot)
@@ -86,15 +88,27 @@ async def test_a_failed_import_says_why_and_keeps_what_was_typed() -> None:
         assert app.screen.query_one(Input).value == "/wrong.gguf"
 
 
-async def test_a_disk_error_is_told() -> None:
+async def test_a_disk_error_is_told(tmp_path: Path) -> None:
     app = Host()
     async with app.run_test() as pilot:
-        library = FakeLibrary(CHAT)
-        await opened(app, pilot, library)
-        library.error = OSError(5, "Input/output error")
+        stage = Stage(tmp_path, CHAT)
+        await stage.open(app, pilot)
+        stage.library.error = OSError(5, "Input/output error")
         await importing(app, pilot, "/dying.gguf")
         await until(pilot, lambda: "dying.gguf cannot be read" in shown(pilot))
         assert "Input/output error" in shown(pilot)
+
+
+async def test_it_can_come_in_by_copy_and_says_what_happens_to_the_file(tmp_path: Path) -> None:
+    app = Host()
+    async with app.run_test() as pilot:
+        stage = Stage(tmp_path, CHAT)
+        await stage.open(app, pilot)
+        await importing(app, pilot, "/big.gguf", ways=3)
+        await until(pilot, lambda: "It is copied and checked" in shown(pilot))
+        assert stage.library.calls == [("import", Path("/big.gguf"), "copy")]
+        await pilot.press("escape")
+        await until(pilot, lambda: "The import was cancelled" in shown(pilot))
 
 
 async def test_tab_completes_the_path(tmp_path: Path) -> None:

@@ -34,4 +34,4 @@ def test_markdown_table_has_a_row_for_every_key() -> None:
     lines = markdown_table().splitlines()
     assert lines[0] == "| Key | Does | Where |"
     assert len(lines) == len(KEYS) + 2
-    assert "| `Ctrl+O` | Models: choose, import | anywhere |" in lines
+    assert "| `Ctrl+O` | Models: choose, swap, download | anywhere |" in lines

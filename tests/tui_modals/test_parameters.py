@@ -19,7 +19,7 @@ from textual import events
 from textual.widgets import Input
 
 from corral.chat.conversation import Conversation
-from corral.models.local import LocalModel
+from corral.models.library.local import LocalModel
 from corral.tui.screens.dialogs import ChoiceDialog, ConfirmDialog
 from corral.tui.screens.parameters import Changes, ParametersScreen, Row, SystemPrompt
 

@@ -8,25 +8,53 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tui_modals.host import SIZES, FakeLibrary, Host, is_shown, local, shown, until
+from tests.tui_modals.host import SIZES, Host, is_shown, local, shown, until
+from tests.tui_modals.models_host import (
+    LICENCE,
+    TEXT,
+    FakeDownloads,
+    FakeFitter,
+    FakeHub,
+    ModelLibrary,
+    Stage,
+)
 from textual.screen import ModalScreen
 
 from corral.chat.conversation import Conversation
+from corral.models.downloads.files import Leftover
 from corral.tui.screens.dialogs import ChoiceDialog, ConfirmDialog, TextDialog
 from corral.tui.screens.help import HelpScreen
 from corral.tui.screens.importing import PathDialog
 from corral.tui.screens.log import LogScreen
-from corral.tui.screens.model_rows import middle_cut
-from corral.tui.screens.models import ModelPicker
+from corral.tui.screens.models.adopting import AdoptScreen
+from corral.tui.screens.models.cleaning import CleanScreen
+from corral.tui.screens.models.details import DetailsScreen
+from corral.tui.screens.models.entries import Entry
+from corral.tui.screens.models.hub_search import HubSearchScreen
+from corral.tui.screens.models.licence import LicenceScreen
+from corral.tui.screens.models.words import middle_cut
 from corral.tui.screens.parameters import ParametersScreen
 from corral.tui.themes import THEMES
+
+
+def cleaning() -> CleanScreen:
+    downloads = FakeDownloads(Path("/data/models"))
+    downloads.left = [Leftover(Path("/data/models/o--r/left.gguf.part"), 10**9, 0.0)]
+    library = ModelLibrary(local(), local("copy"))
+    return CleanScreen(library, downloads)  # type: ignore[arg-type]
+
 
 SCREENS: dict[str, tuple[Callable[[], ModalScreen[Any]], str]] = {
     "text": (lambda: TextDialog("Rename", "A title", "A hint."), "Rename"),
     "confirm": (lambda: ConfirmDialog("Delete it?", "It is gone then."), "Delete it?"),
     "choice": (lambda: ChoiceDialog("Which one?", [("a", "A")] * 20), "Which one?"),
     "path": (PathDialog, "Import a model file"),
-    "models": (lambda: ModelPicker(FakeLibrary(local()), None), "Models"),  # type: ignore[arg-type]
+    "models": (lambda: Stage(Path(), local()).screen, "Models"),
+    "licence": (lambda: LicenceScreen(LICENCE, TEXT), "LLAMA 2"),
+    "hub search": (lambda: HubSearchScreen(FakeHub, FakeFitter()), "Search"),  # type: ignore[arg-type]
+    "adopt": (lambda: AdoptScreen(ModelLibrary()), "Adopt"),  # type: ignore[arg-type]
+    "clean up": (cleaning, "Clean up"),
+    "details": (lambda: DetailsScreen(ModelLibrary(), Entry(local())), "Llama"),  # type: ignore[arg-type]
     "parameters": (
         lambda: ParametersScreen(Conversation(1, "Title", 0, 0), local()),
         "Parameters",
