@@ -399,7 +399,7 @@ def test_one_connection_where_more_do_not_help(
 ) -> None:
     server.rate = 12_000_000
     download(tuning=Tuning(probe=0.6))
-    used = [told.connections for told in download.told if told.stage == "downloading"]
+    used = [told.connections for told in download.told if told.stage == "transfer"]
     assert max(used) == 2
     assert used[-1] == 1
     assert download.part.read_bytes() == content
