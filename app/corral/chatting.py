@@ -44,22 +44,8 @@ from corral.turn import (
     Working,
 )
 
-__all__ = [
-    "ChatEngine",
-    "Chatting",
-    "Event",
-    "Finished",
-    "LeftOut",
-    "Notice",
-    "Options",
-    "Sent",
-    "Started",
-    "Swap",
-    "Swapped",
-    "Turn",
-    "Words",
-    "Working",
-]
+__all__ = ["ChatEngine", "Chatting", "Event", "Finished", "LeftOut", "Notice", "Options", "Sent"]
+__all__ += ["Started", "Swap", "Swapped", "Turn", "Words", "Working"]
 
 
 class Chatting:
@@ -289,6 +275,8 @@ class Chatting:
             max_tokens=plan.max_tokens,
             stop=format.stop if format else (),
             strip_leading_space=format is not formats.COMPLETION,
+            conversation=str(conversation.id),
+            lookup=self.settings.engine.lookup,
         )
         async with contextlib.aclosing(self._until_stopped(turn, events)) as generation:
             async for event in generation:

@@ -36,6 +36,14 @@ class EngineSettings(BaseModel):
     flash_attn: Literal["auto", "on", "off"] = "auto"
     load_mode: Literal["auto", "read", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
     """How weights come into memory."""
+    pace: Literal["auto", "full", "quiet"] = "auto"
+    """quiet uses fewer threads at a lower priority; auto is quiet on battery, full else."""
+    lookup: bool = True
+    """Guess ahead from what was said before; the text stays the same, it only comes faster."""
+    draft: str = "auto"
+    """A small model that guesses ahead: its name, auto for an installed one that fits, or off."""
+    kv_disk: float = Field(-1.0, ge=-1, le=1e6)
+    """Gigabytes of evaluated prompts kept on disk; 0 keeps none, -1 follows the free disk."""
     keep_warm: bool = True
     """Keep the models used before in memory as long as there is room, to go back at once."""
     idle_minutes: float = Field(30.0, ge=0, le=1e6)

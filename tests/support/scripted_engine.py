@@ -139,6 +139,8 @@ class ScriptedEngine:
         max_tokens: int = 0,
         stop: Sequence[str] = (),
         strip_leading_space: bool = True,
+        conversation: str = "",
+        lookup: bool = True,
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]:
         self._stop.clear()
         self.prompts.append(len(tokens))

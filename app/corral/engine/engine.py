@@ -200,6 +200,8 @@ class Engine:
         max_tokens: int = 0,
         stop: Sequence[str] = (),
         strip_leading_space: bool = True,
+        conversation: str = "",
+        lookup: bool = True,
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]:
         """Evaluate the prompt and stream the answer; the last event is always ``Finished``.
 
@@ -215,6 +217,8 @@ class Engine:
                 max_tokens=max_tokens,
                 stop=tuple(stop),
                 strip_leading_space=strip_leading_space,
+                conversation=conversation,
+                lookup=lookup,
             ),
         )
         with self._pool.using(host):

@@ -10,114 +10,24 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from corral.engine.figures import Device as Device
 from corral.engine.figures import MemoryUse as MemoryUse
 from corral.engine.figures import Model as Model
 from corral.engine.figures import Rates as Rates
+from corral.engine.params import KvType as KvType
+from corral.engine.params import LoadSpec as LoadSpec
+from corral.engine.params import SamplerName as SamplerName
+from corral.engine.params import Sampling as Sampling
+from corral.engine.params import Segment as Segment
+from corral.engine.params import SegmentKind as SegmentKind
+from corral.engine.params import States as States
+from corral.engine.params import StopReason as StopReason
 
 FRAME_LIMIT = 8 * 1024 * 1024
 """Longest line, in bytes, that is read from the other side."""
-
-KvType = Literal["f16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "bf16", "f32"]
-StopReason = Literal["end", "length", "stopped", "error"]
-
-
-# --- what both sides talk about -----------------------------------------------------------------
-
-
-SegmentKind = Literal["text", "special", "control"]
-Segment = tuple[SegmentKind, str]
-"""A piece of a prompt, the same shape as :class:`corral.chat.formats.Piece`.
-
-``text`` is tokenized without parsing special tokens. ``special`` is the text of one control token
-(``<|im_start|>``); a vocabulary that lacks it gets ordinary text. ``control`` names a token by its
-role: ``bos``, ``eos``, or ``add_bos`` for a BOS only where the vocabulary asks for one.
-"""
-
-SamplerName = Literal[
-    "penalties",
-    "dry",
-    "top_n_sigma",
-    "top_k",
-    "typical_p",
-    "top_p",
-    "min_p",
-    "xtc",
-    "temperature",
-]
-
-
-class Sampling(Model):
-    """llama.cpp's samplers. Every default means "off", but for Meta's temperature and top-p.
-
-    ``samplers`` is the order they are applied in. Meta's reference divides by the temperature
-    before it cuts with top-p (generation.py), llama.cpp cuts first; Meta's order is the default.
-    """
-
-    samplers: tuple[SamplerName, ...] = (
-        "penalties",
-        "dry",
-        "top_n_sigma",
-        "top_k",
-        "typical_p",
-        "temperature",
-        "top_p",
-        "min_p",
-        "xtc",
-    )
-    temperature: float = Field(0.6, ge=0, le=10, description="0 always takes the likeliest token")
-    dynatemp_range: float = Field(0.0, ge=0, le=10)
-    dynatemp_exponent: float = Field(1.0, gt=0, le=10)
-    top_k: int = Field(0, ge=0, description="0 is off")
-    top_p: float = Field(0.9, gt=0, le=1)
-    min_p: float = Field(0.0, ge=0, le=1)
-    typical_p: float = Field(1.0, gt=0, le=1)
-    top_n_sigma: float = Field(-1.0, ge=-1, le=100, description="below 0 is off")
-    xtc_probability: float = Field(0.0, ge=0, le=1)
-    xtc_threshold: float = Field(0.1, ge=0, le=1)
-    dry_multiplier: float = Field(0.0, ge=0, le=100)
-    dry_base: float = Field(1.75, ge=1, le=100)
-    dry_allowed_length: int = Field(2, ge=0, le=1000)
-    dry_penalty_last_n: int = Field(-1, ge=-1, description="tokens looked back, -1 is all")
-    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
-    mirostat: Literal[0, 1, 2] = 0
-    mirostat_tau: float = Field(5.0, gt=0, le=100)
-    mirostat_eta: float = Field(0.1, gt=0, le=1)
-    repeat_penalty: float = Field(1.0, gt=0, le=10)
-    frequency_penalty: float = Field(0.0, ge=-10, le=10)
-    presence_penalty: float = Field(0.0, ge=-10, le=10)
-    penalty_last_n: int = Field(64, ge=-1, description="tokens looked back, -1 is all")
-    logit_bias: dict[int, FiniteFloat] = Field(default_factory=dict, description="token id to bias")
-    seed: int | None = Field(None, ge=0, le=0xFFFF_FFFE, description="none draws a new one")
-
-
-class LoadSpec(Model):
-    """How to load a model; the defaults let the worker and llama.cpp choose."""
-
-    path: str
-    """Absolute path of the GGUF file."""
-    n_ctx: int = Field(0, ge=0, description="context window in tokens; 0 is the model's own")
-    n_batch: int = Field(512, ge=32)
-    n_ubatch: int = Field(512, ge=32)
-    n_gpu_layers: int = Field(-1, ge=-1, description="-1 is all of them")
-    main_gpu: int = Field(0, ge=0)
-    split_mode: Literal["none", "layer", "row"] = "layer"
-    tensor_split: tuple[float, ...] = ()
-    load_mode: Literal["auto", "read", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
-    flash_attn: Literal["auto", "on", "off"] = "auto"
-    type_k: KvType = "f16"
-    type_v: KvType = "f16"
-    offload_kqv: bool = True
-    threads: int = Field(0, ge=0, le=512, description="0 follows the machine's load")
-    threads_batch: int = Field(0, ge=0, le=512)
-    rope_freq_base: float = Field(0.0, ge=0, description="0 is the model's own")
-    rope_freq_scale: float = Field(0.0, ge=0)
-    check_tensors: bool = False
-    vocab_only: bool = False
-    """Only the tokenizer: enough to count and show a prompt, and instant."""
 
 
 class Usage(Model):
@@ -146,6 +56,7 @@ class Load(Model):
     type: Literal["load"] = "load"
     id: int
     spec: LoadSpec
+    states: States | None = None
 
 
 class Tokenize(Model):
@@ -177,6 +88,10 @@ class Generate(Model):
     """Texts that end the answer and are not part of it."""
     strip_leading_space: bool = True
     """SentencePiece vocabularies put a space before the first word of an answer."""
+    conversation: str = Field("", pattern=r"^[A-Za-z0-9_-]{0,64}$")
+    """Names what was evaluated where it is kept on disk; "" keeps nothing there."""
+    lookup: bool = True
+    """Guess ahead from what was said before; the text stays the same."""
 
 
 class Describe(Model):
@@ -309,6 +224,9 @@ class Finished(Model):
     usage: Usage
     timings: Timings
     threads: int
+    drafted: int = 0
+    """Tokens that were guessed ahead, and how many of them were right."""
+    accepted: int = 0
     seed: int
     """The seed that was used, also where none was asked for."""
 
