@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -13,7 +14,8 @@ from corral import settings as settings_file
 from corral import trouble
 from corral.chatting import Chatting
 from corral.engine.engine import Engine
-from corral.engine.protocol import Device
+from corral.engine.protocol import Device, States
+from corral.engine.states.shelf import Shelf
 from corral.errors import CorralError
 from corral.loading.loader import machine_with
 from corral.models import catalog as catalogue
@@ -53,6 +55,8 @@ class Parts:
     """Where models are kept, when conversations are not kept there."""
     devices: Sequence[Device] = ()
     """What the engine computes on, as far as it was asked."""
+    states: Shelf | None = None
+    """Evaluated prompts on disk; None where conversations are not kept either."""
 
     def machine(self) -> Machine:
         """What this machine has at the moment; may be called in any thread."""
@@ -103,8 +107,10 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
     disk = Store.open(paths.database)
     folder = Path(settings.downloads.folder or paths.data / "models").expanduser()
     library = Library(disk, catalog, folder=folder)
+    shelf = Shelf(paths.cache / "kv") if save else None
     engine = Engine(
         paths.engine_log,
+        states=_states(shelf, settings.engine.kv_disk) if shelf else None,
         keep_warm=settings.engine.keep_warm,
         idle_seconds=60 * settings.engine.idle_minutes,
     )
@@ -131,8 +137,24 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
         fitter,
         notices + disk.notices,
         disk,
+        states=shelf,
     )
     return parts
+
+
+def _states(shelf: Shelf, gigabytes: float) -> States:
+    """Where the engine keeps evaluated prompts, and how much of them.
+
+    Args:
+        gigabytes: as in the settings; below 0 it follows the disk, as free as without them.
+    """
+    limit = int(gigabytes * 1e9)
+    if limit == 0:
+        shelf.clear()  # What was kept before is not wanted any more.
+    if gigabytes < 0:
+        free = shutil.disk_usage(shelf.folder.parent).free
+        limit = shelf.default_limit(free + shelf.total())
+    return States(folder=str(shelf.folder), limit=limit)
 
 
 def _catalog(paths: Paths, notices: list[str]) -> Catalog:

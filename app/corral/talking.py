@@ -14,6 +14,7 @@ from corral.planning import Tokenizer
 class ChatEngine(Tokenizer, Protocol):
     """What a turn needs of the engine; the tests' scripted engine has the same shape."""
 
+    def prepare(self) -> None: ...
     def load(self, spec: LoadSpec) -> AsyncGenerator[protocol.Progress | protocol.Loaded, None]: ...
     def generate(
         self,

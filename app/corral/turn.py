@@ -211,7 +211,15 @@ class Record:
             error=error.message if error else None,
             model=self.model or None,
             parameters=self.parameters or None,
-            usage=finished.usage.model_dump() if finished else None,
+            usage=_usage(finished) if finished else None,
             timings=finished.timings.model_dump() if finished else None,
         )
         return self.message
+
+
+def _usage(finished: protocol.Finished) -> dict[str, int]:
+    """Tokens of the answer, and of those guessed ahead where there were any."""
+    usage: dict[str, int] = finished.usage.model_dump()
+    if finished.drafted:
+        usage |= {"drafted_tokens": finished.drafted, "accepted_tokens": finished.accepted}
+    return usage

@@ -14,7 +14,7 @@ from corral.engine.errors import EngineStopped, OutOfMemory
 from corral.engine.host import Held, Host
 from corral.engine.pool import Pool
 from corral.engine.process import Worker, worker_command
-from corral.engine.protocol import Loaded, LoadSpec, Sampling, Segment
+from corral.engine.protocol import Loaded, LoadSpec, Sampling, Segment, States
 from corral.errors import EngineDied, UsageError
 
 __all__ = ["Engine", "EngineStopped", "Held", "OutOfMemory"]
@@ -36,6 +36,7 @@ class Engine:
         keep_warm: keep what was loaded before when something else is; whoever loads sees to it
             that memory suffices.
         idle_seconds: a model nobody used for so long is let go; 0 keeps it.
+        states: where evaluated prompts are kept on disk; None keeps nothing.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Engine:
         environment: Mapping[str, str] = os.environ,
         keep_warm: bool = True,
         idle_seconds: float = IDLE_SECONDS,
+        states: States | None = None,
     ) -> None:
         self._log = log
         self._command = command
         self._environment = environment
         self._keep_warm = keep_warm
+        self._states = states
         self._pool = Pool(self._start, idle_seconds)
         self._current: Host | None = None
         self._at_work: Host | None = None
@@ -114,6 +117,10 @@ class Engine:
         """
         return await (await self._pool.any()).ready()
 
+    def prepare(self) -> None:
+        """Start a worker ahead, because a model is likely to be loaded soon. Comes back at once."""
+        self._pool.prepare()
+
     async def load(self, spec: LoadSpec) -> AsyncGenerator[protocol.Progress | Loaded, None]:
         """Make this the current model; one that is warm is there at once, with its KV cache.
 
@@ -131,19 +138,19 @@ class Engine:
                 self._current = warm
             yield warm.loaded
             return
+        self._pool.prepare()
         for other in self._pool.hosts.copy():
-            replaced = other.spec is not None and other.spec.path == spec.path
-            alone = not self._keep_warm and not spec.vocab_only
-            if replaced or (other.spec is not None and alone):
+            if other.spec is not None and other.spec.path == spec.path:
                 await self._pool.discard(other)
         host = await self._pool.bare()
         self._at_work = host
         try:
             with self._pool.using(host):
-                async with contextlib.aclosing(host.load(spec)) as events:
+                async with contextlib.aclosing(host.load(spec, self._states)) as events:
                     async for event in events:
                         if isinstance(event, Loaded):
                             self._current = host
+                            self._leave_alone(host)
                         yield event
         finally:
             if host.loaded is None:
@@ -270,6 +277,14 @@ class Engine:
     def _end_probe(self) -> None:
         if self._probing is not None:
             self._probing.stop()
+
+    def _leave_alone(self, host: Host) -> None:
+        """Let what was loaded before go where nothing is kept warm; nobody waits for its end."""
+        assert host.spec is not None
+        if not self._keep_warm and not host.spec.vocab_only:
+            for other in self._pool.hosts.copy():
+                if other is not host and other.spec is not None:
+                    self._pool.release(other)
 
     def _loaded_host(self) -> Host:
         host = self._current

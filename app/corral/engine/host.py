@@ -12,7 +12,7 @@ from pathlib import Path
 from corral.engine import protocol
 from corral.engine.errors import EngineStopped, from_failed, while_loading
 from corral.engine.process import Worker
-from corral.engine.protocol import Loaded, LoadSpec
+from corral.engine.protocol import Loaded, LoadSpec, States
 from corral.errors import EngineDied, EngineError
 
 STOP_SECONDS = 1.0
@@ -73,8 +73,13 @@ class Host:
         """
         return await asyncio.shield(self.worker.ready)
 
-    async def load(self, spec: LoadSpec) -> AsyncGenerator[protocol.Progress | Loaded, None]:
+    async def load(
+        self, spec: LoadSpec, states: States | None = None
+    ) -> AsyncGenerator[protocol.Progress | Loaded, None]:
         """Load the model of a worker that has none. Leaving early ends the worker.
+
+        Args:
+            states: where it keeps on disk what it evaluated.
 
         Raises:
             OutOfMemory: some memory was too small.
@@ -84,7 +89,7 @@ class Host:
         self.spec = spec
         start = _size(self._log)
         try:
-            request = self.request(lambda id: protocol.Load(id=id, spec=spec))
+            request = self.request(lambda id: protocol.Load(id=id, spec=spec, states=states))
             async with contextlib.aclosing(request) as events:
                 async for event in events:
                     if isinstance(event, Loaded):
@@ -169,13 +174,14 @@ class Host:
         except psutil.Error:
             return None
         buffers = self.loaded.memory or protocol.MemoryUse()
+        # With a draft model these are of both.
+        mapped = sum(n for name, n in buffers.weights.items() if name.endswith("_Mapped"))
         if (shared := getattr(memory, "shared", None)) is not None:
             # Pages that were pushed out are still needed: the most that was ever seen counts.
-            self._mapped = max(self._mapped, min(int(shared), self.loaded.size))
+            self._mapped = max(self._mapped, min(int(shared), max(mapped, self.loaded.size)))
             private = int(memory.rss) - int(shared)
         else:
-            names = buffers.weights.items()
-            self._mapped = sum(size for name, size in names if name.endswith("_Mapped"))
+            self._mapped = mapped
             private = int(memory.rss) - self._mapped
         return Held(self.spec, max(0, private), self._mapped, _on_cards(buffers))
 

@@ -54,17 +54,18 @@ class WorkerEnded(EngineDied):
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a worker.
 
-    Nothing there may make it load code from elsewhere. ``GOMP_SPINCOUNT``: OpenMP threads that
-    spin for long wait for each other's turn on a busy core (measured on two cores with two busy
-    neighbours: 53 tokens a second with 1,000 spins, 0.6 with 100,000); few spins cost an idle
-    machine a few percent, and passive waiting costs it two thirds.
+    Nothing there may make it load code from elsewhere. ``GOMP_SPINCOUNT``: how many loops a thread
+    of GNU OpenMP waits before it sleeps. 20,000 are about a millisecond: as fast as any larger
+    number on an idle machine, where 1,000 cost 2 to 5 % and none cost two thirds. Beside busy
+    neighbours every number above zero collapses; there :mod:`corral.engine.llama.waiting` shortens
+    it while running. Who set a policy keeps it.
     """
     unwanted = {"PYTHONPATH", "PYTHONHOME", "LLAMA_CPP_LIB_PATH", "GGML_BACKEND_PATH"}
     kept = {key: value for key, value in environment.items() if key not in unwanted}
     kept["GGML_NO_BACKTRACE"] = "1"
     kept["PYTHONUNBUFFERED"] = "1"
     if "OMP_WAIT_POLICY" not in kept:
-        kept.setdefault("GOMP_SPINCOUNT", "1000")
+        kept.setdefault("GOMP_SPINCOUNT", "20000")
     return kept
 
 

@@ -181,6 +181,10 @@ class Loaded(Model):
     chat_template: str | None = None
     load_ms: float = 0.0
     memory: MemoryUse | None = None
+    draft: str = ""
+    """llama.cpp's description of the draft model; "" is none."""
+    draft_refused: str = ""
+    """Why the draft model that was asked for is not used, in plain words."""
 
 
 class Tokens(Model):

@@ -1,65 +1,201 @@
-"""How many threads to compute with, while neighbours come and go.
-
-ggml's threads wait for each other after every operation, so one thread that shares its core with a
-busy neighbour holds up all of them: on two cores with one busy process, one thread is twice as fast
-as two. No fixed number is right, so the time per token decides. The governor is told each measured
-step and answers with the number for the next one; it knows no clock and no native code.
-"""
+"""How many cores this process may compute with, who else uses them, and the person's own pace."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
-from statistics import median
+from typing import Literal, NamedTuple
 
-PROBE_STEPS = 3
-"""Steps measured before a number of threads is judged."""
 
-SLOWER = 1.3
-"""A step this much slower than the best known one makes the governor look around."""
+class Cores(NamedTuple):
+    """What :func:`count_cores` found."""
 
-SETTLE_SECONDS = 0.3
-"""Computing time a choice gets before it is doubted."""
-
-RETRY_SECONDS = 2.0
-"""Computing time spent on fewer threads before more are tried again; doubles while that fails."""
-
-MOST_PATIENCE = 10.0
-"""Where that doubling ends."""
+    usable: int
+    """Threads to compute with on an idle machine."""
+    physical: int
+    reason: str
+    """Why so many, as one sentence."""
 
 
 def usable_cores() -> int:
-    """Physical cores this process may use: affinity, cgroup quota and SMT counted in.
+    """Threads to compute with while nobody else wants the machine."""
+    return machine_cores().usable
 
-    A source for the cgroup files: the kernel's cgroup-v2 and cfs-bandwidth documentation.
-    """
+
+def thread_reason() -> str:
+    """Why :func:`usable_cores` are so many, as one sentence."""
+    return machine_cores().reason
+
+
+def pace_for(
+    setting: Literal["auto", "full", "quiet"], on_battery: bool
+) -> Literal["full", "quiet"]:
+    """The pace to load a model with: ``auto`` is quiet on battery."""
+    if setting == "auto":
+        return "quiet" if on_battery else "full"
+    return setting
+
+
+def machine_cores() -> Cores:
+    """Counts of this machine, for this process."""
     import psutil
 
+    allowed = allowed_processors()
+    logical = psutil.cpu_count(logical=True) or len(allowed)
+    return count_cores(
+        allowed=allowed,
+        logical=logical,
+        physical=psutil.cpu_count(logical=False) or logical,
+        fast=fast_processors(),
+        quota=cgroup_quota(),
+    )
+
+
+def count_cores(
+    *,
+    allowed: Collection[int],
+    logical: int,
+    physical: int,
+    fast: Collection[int] = (),
+    quota: float | None = None,
+) -> Cores:
+    """How many threads to compute with.
+
+    One a physical core: two threads on one core share its arithmetic. On a processor with two
+    kinds of cores the fast ones alone, because all threads wait for the slowest. No more than the
+    time a control group gives: beyond it all threads are stopped until the next period.
+
+    Args:
+        allowed: numbers of the processors this process may run on.
+        logical: processors of the machine.
+        physical: cores of the machine.
+        fast: numbers of the processors of the fast kind; empty where there is one kind.
+        quota: cores' worth of time the control group may use.
+    """
+    chosen, kind = set(allowed), "core"
+    if fast and chosen & set(fast) and chosen - set(fast):
+        chosen, kind = chosen & set(fast), "fast core"
+        # Of two kinds only the fast one has two processors a core.
+        slow = logical - len(fast)
+        share = max(1, physical - slow) / max(1, len(fast)) if physical > slow else 1.0
+    else:
+        share = min(1.0, physical / max(1, logical))
+    cores = max(1, round(len(chosen) * share))
+    usable = cores if quota is None else max(1, min(cores, round(quota)))
+    count = "1 thread" if usable == 1 else f"{usable} threads"
+    if quota is not None and (usable < cores or quota < 1):
+        reason = f"{count}: the control group allows {quota:g} of {cores} cores' time"
+    elif len(set(allowed)) < logical:
+        reason = f"{count}: one a {kind}, of {len(set(allowed))} of {logical} processors it may use"
+    else:
+        reason = f"{count}: one a {kind}, of {physical} cores with {logical} processors"
+    return Cores(usable, physical, reason)
+
+
+def allowed_processors() -> set[int]:
+    """The numbers of the processors this process may run on."""
     try:
-        allowed = len(os.sched_getaffinity(0))
+        return os.sched_getaffinity(0)
     except AttributeError:
-        allowed = os.cpu_count() or 1
-    logical = psutil.cpu_count(logical=True) or allowed
-    physical = psutil.cpu_count(logical=False) or logical
-    cores = max(1, allowed * physical // logical)
-    quota = _cgroup_quota()
-    return max(1, min(cores, round(quota))) if quota else cores
+        return set(range(os.cpu_count() or 1))
 
 
-def _cgroup_quota() -> float | None:
-    """Cores' worth of time this control group may use; None where there is no limit."""
+def fast_processors(root: Path = Path("/")) -> set[int]:
+    """The processors of the fast kind where there are two kinds; else empty.
+
+    Linux lists them for Intel's hybrids in ``/sys/devices/cpu_core/cpus``, and tells the capacity
+    of every processor on Arm. macOS numbers nothing: the first ``hw.perflevel0.logicalcpu``.
+    """
+    if sys.platform == "darwin" and root == Path("/"):  # pragma: no cover
+        return set(range(_perflevel0()))
+    devices = root / "sys/devices"
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        return None if quota == "max" else float(quota) / float(period)
+        return parse_list((devices / "cpu_core/cpus").read_text())
     except (OSError, ValueError):
         pass
+    capacity = {}
+    for path in devices.glob("system/cpu/cpu[0-9]*/cpu_capacity"):
+        try:
+            capacity[int(path.parent.name[3:])] = int(path.read_text())
+        except (OSError, ValueError):
+            return set()
+    most = max(capacity.values(), default=0)
+    # Three kinds are common there; the middle one is fast enough to wait for.
+    return {number for number, value in capacity.items() if value > most / 2}
+
+
+def parse_list(text: str) -> set[int]:
+    """The numbers in the kernel's ``0-3,8``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _perflevel0() -> int:  # pragma: no cover
+    import ctypes
+
+    value, size = ctypes.c_int(0), ctypes.c_size_t(4)
     try:
-        folder = Path("/sys/fs/cgroup/cpu")
-        limit = int((folder / "cpu.cfs_quota_us").read_text())
-        return limit / int((folder / "cpu.cfs_period_us").read_text()) if limit > 0 else None
+        failed = ctypes.CDLL(None).sysctlbyname(
+            b"hw.perflevel0.logicalcpu", ctypes.byref(value), ctypes.byref(size), None, 0
+        )
+    except (OSError, AttributeError):
+        return 0
+    return 0 if failed else value.value
+
+
+def cgroup_quota(root: Path = Path("/")) -> float | None:
+    """Cores' worth of time this process's control groups may use; None where there is no limit.
+
+    The limit may sit on any group above it, so the smallest counts (the kernel's cgroup-v2 and
+    cfs-bandwidth documents). In a container the path may not exist below the mount: there the
+    mount itself is the group.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = ["0::/"]
+    limits: list[float] = []
+    for line in lines:
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if not controllers:
+            for group in _upwards(root / "sys/fs/cgroup", path):
+                limits += _quota_v2(group)
+        elif "cpu" in controllers.split(","):
+            for mount in ("cpu", "cpu,cpuacct"):
+                for group in _upwards(root / "sys/fs/cgroup" / mount, path):
+                    limits += _quota_v1(group)
+    return min(limits, default=None)
+
+
+def _upwards(mount: Path, path: str) -> list[Path]:
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    return [mount.joinpath(*parts[:end]) for end in range(len(parts), -1, -1)]
+
+
+def _quota_v2(group: Path) -> list[float]:
+    try:
+        quota, period = (group / "cpu.max").read_text().split()[:2]
+        return [float(quota) / float(period)] if quota != "max" else []
     except (OSError, ValueError, ZeroDivisionError):
-        return None
+        return []
+
+
+def _quota_v1(group: Path) -> list[float]:
+    try:
+        quota = int((group / "cpu.cfs_quota_us").read_text())
+        return [quota / int((group / "cpu.cfs_period_us").read_text())] if quota > 0 else []
+    except (OSError, ValueError, ZeroDivisionError):
+        return []
 
 
 class NeighbourMeter:
@@ -84,82 +220,28 @@ class NeighbourMeter:
         return busy - own.user - own.system, time.monotonic()
 
 
-class ThreadGovernor:
-    """Finds the number of threads that is fastest now.
+class IdleMeter:
+    """How many of the processors this process may use had nothing to do, since the last look."""
 
-    Args:
-        most: the number an idle machine should use.
-        fixed: never change; the person chose the number.
-        suspicious: look around at once, because there are neighbours already.
-    """
+    def __init__(self) -> None:
+        self._last = self._read()
 
-    def __init__(self, most: int, *, fixed: bool = False, suspicious: bool = True) -> None:
-        self.threads = most
-        self._most = most
-        self._fixed = fixed or most == 1
-        self._yardstick: float | None = None
-        """Seconds per unit of work that are usual for the number in use."""
-        self._trial: dict[int, float] = {}
-        """While looking around: what each number tried so far costs."""
-        self._untried = self._neighbours(most) if suspicious and not self._fixed else []
-        self._home = most
-        """The number in use before looking around."""
-        self._steps: list[float] = []
-        self._patience = RETRY_SECONDS
-        self._since_choice = 0.0
+    def cores(self) -> float:
+        """Idle cores' worth of time; 0.0 before anything could be measured."""
+        idle, now = self._read()
+        before, then = self._last
+        self._last = idle, now
+        return max(0.0, (idle - before) / (now - then)) if now - then > 0.05 else 0.0
 
-    def note(self, seconds: float, work: int = 1) -> int:
-        """Tell how long ``work`` units took; gives the number of threads for the next step."""
-        if self._fixed:
-            return self.threads
-        self._since_choice += seconds
-        self._steps = [*self._steps[1 - PROBE_STEPS :], seconds / max(1, work)]
-        hopeless = self._trial and self._steps[-1] > 2 * min(self._trial.values())
-        if len(self._steps) == PROBE_STEPS or hopeless:
-            self._judge(median(self._steps))
-        return self.threads
+    @staticmethod
+    def _read() -> tuple[float, float]:
+        import psutil
 
-    def _judge(self, now: float) -> None:
-        if self._yardstick is None:
-            self._trial[self.threads] = now
-            if self._untried:
-                self._switch(self._untried.pop(0))
-            else:
-                self._choose()
-            return
-        slower = now > SLOWER * self._yardstick
-        # An answer slows down as its context grows, so the yardstick may rise, but slowly: what
-        # comes at once is a neighbour. A single lucky step must not lower it either.
-        if now > self._yardstick:
-            self._yardstick = min(now, 1.01 * self._yardstick)
-        else:
-            self._yardstick += 0.1 * (now - self._yardstick)
-        # Fewer threads are tried as soon as it gets slower, more only now and then: beside a busy
-        # neighbour one step with too many costs as much as several with the right number.
-        fewer = slower and self.threads > 1 and self._since_choice > SETTLE_SECONDS
-        more = self.threads < self._most and self._since_choice > self._patience
-        if fewer or more:
-            self._home = self.threads
-            self._trial = {self.threads: now}
-            self._untried = self._neighbours(self.threads)
-            self._yardstick = None
-            self._switch(self._untried.pop(0))
-
-    def _choose(self) -> None:
-        """Settle on the best of what was tried; the figures go stale and are not kept."""
-        best = min(self._trial, key=lambda threads: self._trial[threads])
-        failed = best == self._home < self._most
-        self._patience = min(2 * self._patience, MOST_PATIENCE) if failed else RETRY_SECONDS
-        self._yardstick = self._trial[best]
-        self._trial = {}
-        self._since_choice = 0.0
-        self._switch(best)
-
-    def _switch(self, threads: int) -> None:
-        self.threads = threads
-        self._steps = []
-
-    def _neighbours(self, threads: int) -> list[int]:
-        fewer = max(1, threads - max(1, threads // 4))
-        more = min(self._most, threads + max(1, threads // 3))
-        return [n for n in dict.fromkeys((fewer, more)) if n != threads]
+        allowed = allowed_processors()
+        times = psutil.cpu_times(percpu=True)
+        idle = sum(
+            one.idle + getattr(one, "iowait", 0.0)
+            for number, one in enumerate(times)
+            if number in allowed
+        )
+        return idle, time.monotonic()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import secrets
 import signal
 import sys
 import threading
@@ -25,8 +24,8 @@ from corral.engine import protocol
 from corral.engine.lifeline import die_with_parent
 
 HEARTBEAT_SECONDS = 1.0
-FLUSH_SECONDS = 0.02
-"""Pieces that come faster than this travel together: the screen cannot show them one by one."""
+SAVE_SECONDS = 1.5
+"""How long the end may wait for what is still to be written to disk."""
 
 
 class Wire:
@@ -48,7 +47,7 @@ class Inference:
 
     def __init__(self, wire: Wire) -> None:
         from corral.engine.llama import library
-        from corral.engine.llama.model import CancelFlag
+        from corral.engine.llama.cancel import CancelFlag
 
         self.wire = wire
         self.log = library.start()
@@ -60,6 +59,12 @@ class Inference:
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()
         self._model: Any = None
+        self._keeper: Any = None
+        """Writes to disk what was evaluated, and reads it; None where nothing is kept."""
+        self._speculation: Any = None
+        """Guesses ahead, with a draft model or without."""
+        self._unsaved = False
+        self._idle_seconds = 0.0
 
     def cancel(self, id: int) -> None:
         """Called by the control thread; also for a request that still waits in the queue."""
@@ -69,14 +74,14 @@ class Inference:
                 self._cancel.set()
 
     def run(self) -> None:
-        while (command := self.requests.get()) is not None:
+        while (command := self._next()) is not None:
             id: int = getattr(command, "id", 0)
             with self._lock:
                 self.current = id
                 self._cancel.clear()
                 if id in self._cancelled:
                     self._cancel.set()
-            self.last_return = time.monotonic()
+            self._returned()
             try:
                 self._handle(command)
             except Exception as error:
@@ -85,14 +90,39 @@ class Inference:
                 with self._lock:
                     self.current = None
                     self._cancelled.discard(id)
-        if self._model is not None:
-            self._model.close()
+        if self._keeper is not None:
+            self._keeper.shutdown(SAVE_SECONDS)
+        for part in (self._speculation, self._model):
+            if part is not None:
+                part.close()
+
+    def _next(self) -> protocol.Command | None:
+        """The next request; while there is none for a moment, what was evaluated is written."""
+        if self._keeper is None or not self._unsaved:
+            return self.requests.get()
+        try:
+            return self.requests.get(timeout=self._idle_seconds)
+        except queue.Empty:
+            self._save()
+            self._unsaved = not self.requests.empty()
+        return self.requests.get()
+
+    def _save(self) -> None:
+        try:
+            self._keeper.idle(lambda: not self.requests.empty())
+        except Exception as error:  # This thread answers: nothing it keeps is worth its end.
+            self._keeper = None
+            sys.stderr.write(f"nothing is kept any more: {type(error).__name__}: {error}\n")
+
+    def _returned(self) -> None:
+        """Native code came back."""
+        self.last_return = time.monotonic()
 
     def _fail(self, id: int, code: Any, message: str) -> None:
         self.wire.send(protocol.Failed(id=id, code=code, message=message))
 
     def _handle(self, command: protocol.Command) -> None:
-        from corral.engine.llama.model import Cancelled, LoadError
+        from corral.engine.llama.cancel import Cancelled, LoadError
         from corral.engine.llama.template import TemplateError
 
         handlers: dict[str, Callable[[Any], None]] = {
@@ -116,7 +146,10 @@ class Inference:
     # --- requests ---------------------------------------------------------------------------------
 
     def _load(self, command: protocol.Load) -> None:
-        from corral.engine.llama.model import LlamaModel, LoadError
+        from corral.engine.llama.cancel import Cancelled, LoadError
+        from corral.engine.llama.draft_model import Speculation
+        from corral.engine.llama.model import LlamaModel
+        from corral.engine.llama.states import Keeper
 
         if self._model is not None:
             raise LoadError("This worker has its model already")
@@ -132,10 +165,17 @@ class Inference:
                 )
 
         self._model = LlamaModel(command.spec, self.log, progress, self._cancel)
-        self.wire.send(self._model.describe(command.id))
+        if command.states is not None and command.states.limit and not command.spec.vocab_only:
+            self._idle_seconds = command.states.idle_seconds
+            self._keeper = Keeper(self._model, command.states)
+        speculation = self._speculation = Speculation(self._model, self.log, self._cancel)
+        if self._cancel:
+            raise Cancelled
+        guessing = {"draft": speculation.draft, "draft_refused": speculation.draft_refused}
+        self.wire.send(self._model.describe(command.id).model_copy(update=guessing))
 
     def _loaded(self) -> Any:
-        from corral.engine.llama.model import LoadError
+        from corral.engine.llama.cancel import LoadError
 
         if self._model is None:
             raise LoadError("No model is loaded")
@@ -176,6 +216,8 @@ class Inference:
         self.wire.send(protocol.Probed(id=command.id, rates=measure(self._cancel)))
 
     def _generate(self, command: protocol.Generate) -> None:
+        from corral.engine.llama.generation import Generation
+
         model = self._loaded()
         if not command.tokens or len(command.tokens) >= model.n_ctx:
             self._fail(
@@ -184,119 +226,16 @@ class Inference:
                 f"The prompt has {len(command.tokens)} tokens, the window {model.n_ctx}",
             )
             return
-        _Generation(self, model, command).run()
-
-    @property
-    def cancelled(self) -> bool:
-        return bool(self._cancel)
-
-
-class _Generation:
-    """One answer: evaluate the prompt, then sample, send and decode until something ends it."""
-
-    def __init__(self, owner: Inference, model: Any, command: protocol.Generate) -> None:
-        from corral.engine.llama.sampling import Chain
-        from corral.engine.llama.vocab import TextStream
-
-        self._owner = owner
-        self._model = model
-        self._command = command
-        seed = command.sampling.seed
-        self._seed = secrets.randbits(32) % 0xFFFF_FFFE if seed is None else seed
-        self._chain = Chain(command.sampling, model.vocab, n_ctx=model.n_ctx, seed=self._seed)
-        self._text = TextStream(
-            command.stop,
-            strip_leading_space=command.strip_leading_space and model.vocab.is_sentencepiece,
-        )
-        self._pending = ""
-        self._flushed = 0.0
-        self._count = 0
-        self._reused = 0
-        self._evaluated = 0
-
-    def run(self) -> None:
-        from corral.engine.llama.model import Cancelled
-
-        started = time.perf_counter()
-        prompt_done = first = last = 0.0
-        reason: protocol.StopReason = "stopped"
-        try:
-            with contextlib.suppress(Cancelled):
-                self._reused = self._model.evaluate(self._command.tokens, self._progress)
-                prompt_done = time.perf_counter()
-                self._chain.accept_prompt(self._command.tokens)
-                for would_be in self._tokens():
-                    reason = would_be
-                    last = time.perf_counter()
-                    first = first or last
-        finally:
-            self._send(self._text.feed(b"", final=True), flush=True)
-            self._chain.close()
-        end = time.perf_counter()
-        prompt_done = prompt_done or end
-        generation = (last or end) - (first or end)
-        # The first token comes out of the prompt evaluation: the rate is of those after it.
-        rate = (self._count - 1) / generation if generation > 0 else 0.0
-        self._owner.wire.send(
-            protocol.Finished(
-                id=self._command.id,
-                stop_reason=reason,
-                usage=protocol.Usage(
-                    prompt_tokens=self._reused + self._evaluated,
-                    reused_tokens=self._reused,
-                    evaluated_tokens=self._evaluated,
-                    completion_tokens=self._count,
-                ),
-                timings=protocol.Timings(
-                    load_ms=self._model.load_ms,
-                    prompt_ms=(prompt_done - started) * 1000,
-                    first_token_ms=((first or end) - started) * 1000,
-                    generation_ms=generation * 1000,
-                    tokens_per_second=rate,
-                ),
-                threads=self._model.generation_threads.threads,
-                seed=self._seed,
-            )
-        )
-
-    def _tokens(self) -> Any:
-        """Yields after every token what would be the reason if it were the last one."""
-        model, vocab, owner = self._model, self._model.vocab, self._owner
-        room = model.n_ctx - len(model.tokens)
-        limit = min(room, self._command.max_tokens or room)
-        while not owner.cancelled:
-            token = self._chain.sample(model.context)
-            self._count += 1
-            if vocab.ends(token):
-                yield "end"
-                return
-            self._send(self._text.feed(vocab.piece(token)))
-            if self._text.stopped:
-                yield "end"
-                return
-            if self._count >= limit:
-                yield "length"
-                return
-            yield "stopped"
-            model.append(token)
-            owner.last_return = time.monotonic()
-
-    def _send(self, text: str, *, flush: bool = False) -> None:
-        self._pending += text
-        now = time.monotonic()
-        if self._pending and (flush or now - self._flushed >= FLUSH_SECONDS):
-            self._owner.wire.send(
-                protocol.Delta(id=self._command.id, text=self._pending, tokens=self._count)
-            )
-            self._pending = ""
-            self._flushed = now
-
-    def _progress(self, done: int, total: int) -> None:
-        self._evaluated = done
-        self._owner.last_return = time.monotonic()
-        self._owner.wire.send(
-            protocol.Progress(id=self._command.id, stage="prompt", done=done, total=total)
-        )
+        self._unsaved = True
+        Generation(
+            command,
+            model,
+            self.wire.send,
+            self._cancel,
+            self._returned,
+            keeper=self._keeper,
+            drafter=self._speculation.drafter(lookup=command.lookup),
+        ).run()
 
 
 def _heartbeat(wire: Wire, inference: Inference) -> None:

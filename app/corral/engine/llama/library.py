@@ -114,7 +114,7 @@ def drop_copied_pages(log: NativeLog, path: str) -> None:
         name.startswith("CPU_") and name != "CPU_Mapped" for name in log.buffers.get("weights", ())
     ):
         return
-    name = os.path.realpath(path)
+    wanted = _without_part(os.path.realpath(path))
     libc = ctypes.CDLL(None)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     with contextlib.suppress(OSError):
@@ -122,9 +122,14 @@ def drop_copied_pages(log: NativeLog, path: str) -> None:
             Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
         ):
             span, _, _, _, _, *file = line.split(maxsplit=5)
-            if file and (file[0].strip() == name or file[0].strip().endswith(".gguf")):
+            if file and _without_part(file[0].strip()) == wanted:
                 start, end = (int(number, 16) for number in span.split("-"))
                 libc.madvise(start, end - start, _MADV_DONTNEED)  # Refused for locked memory.
+
+
+def _without_part(path: str) -> str:
+    """The path of a model, the same for all of its files where it is split."""
+    return re.sub(r"-\d{5}-of-\d{5}(?=\.gguf$)", "", path)
 
 
 def memory_use(log: NativeLog) -> MemoryUse:

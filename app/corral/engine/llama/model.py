@@ -1,6 +1,7 @@
 """A loaded model and its context: load with progress and cancel, evaluate, and reuse what stands.
 
-The list of token ids in the cache is the truth about it; everything else is asked of llama.cpp.
+Several sequences live in the one context (:mod:`corral.engine.llama.sequences`); one of them is the
+current one. Their lists of token ids are the truth; everything else is asked of llama.cpp.
 """
 
 from __future__ import annotations
@@ -9,14 +10,22 @@ import contextlib
 import ctypes
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as L
 
+from corral.engine.llama.batch import Batch
+from corral.engine.llama.cancel import CancelFlag as CancelFlag
+from corral.engine.llama.cancel import Cancelled as Cancelled
+from corral.engine.llama.cancel import LoadError as LoadError
+from corral.engine.llama.computing import Computing
 from corral.engine.llama.library import NativeLog, drop_copied_pages, memory_use
+from corral.engine.llama.sequences import Live, Sequences
 from corral.engine.llama.vocab import Vocab
 from corral.engine.protocol import Loaded, LoadSpec
-from corral.engine.threads import NeighbourMeter, ThreadGovernor, usable_cores
+from corral.engine.states.keys import stamp
+from corral.engine.threads import NeighbourMeter
 
 LOAD_MODES = {"auto": -1, "read": 0, "mmap": 1, "mlock": 2, "mmap+mlock": 3, "direct_io": 4}
 SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
@@ -32,46 +41,14 @@ KV_TYPES = {
     "bf16": 30,
 }
 
-CHUNK_SECONDS = 0.25
-"""How long one step of prompt evaluation should take: the pace of the bar, and of a GPU's stop."""
-
-
-class LoadError(Exception):
-    """llama.cpp refused the file or the context; the text is its own last error."""
-
-
-class Cancelled(Exception):
-    """The request was cancelled; the context is in order."""
-
-
-class CancelFlag:
-    """A flag that native code can read without Python.
-
-    llama.cpp asks its abort callback after every graph node, some 600 times per token; a Python
-    function there costs 5 % of the speed. ``strlen`` over a two-byte buffer has the right shape
-    (pointer in, zero or one out), takes no lock, and answers 1 once the first byte is set.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(2)
-        try:
-            self._strlen = ctypes.CDLL(None).strlen
-        except (OSError, AttributeError, TypeError):  # Windows has no global namespace
-            self._strlen = ctypes.cdll.msvcrt.strlen  # type: ignore[attr-defined,unused-ignore]
-
-    def set(self) -> None:
-        self._buffer[0] = b"\x01"
-
-    def clear(self) -> None:
-        self._buffer[0] = b"\x00"
-
-    def __bool__(self) -> bool:
-        return self._buffer[0] != b"\x00"
-
-    def watch(self, context: Any) -> None:
-        """Make llama.cpp's CPU backend abort its work when the flag is set."""
-        callback = ctypes.cast(self._strlen, L.ggml_abort_callback)
-        L.llama_set_abort_callback(context, callback, ctypes.addressof(self._buffer))
+CELLS = 256
+"""A context has a multiple of so many."""
+CHUNK_SECONDS = {"cpu": 4.0, "gpu": 0.5}
+"""How long one step of prompt evaluation should take. Processors stop in the middle of one and this
+is the pace of the bar alone; everything else stops only between two."""
+CHUNK_LEAST = {"cpu": 256, "gpu": 128}
+"""Tokens a step is never smaller than: each reads all weights, and small ones are slower (measured
+on one core, 7B Q4_K_M shape: 32 tokens 0.75 of the speed of 512, 64 0.89, 128 0.97, 256 1.00)."""
 
 
 class LlamaModel:
@@ -94,31 +71,28 @@ class LlamaModel:
         cancel: CancelFlag,
     ) -> None:
         started = time.perf_counter()
-        self._spec = spec
+        self.spec = spec
         self._log = log
         self._cancel = cancel
         self._context: Any = None
-        self._batch: Any = None
+        self._live: Live | None = None
+        self._rest: list[int] = []
+        self._rate = 0.0
+        """Tokens a second of prompt evaluation, as far as is known."""
         log.errors.clear()
         log.offloaded = None
         log.buffers.clear()
         meter = NeighbourMeter()
+        self.stamp = stamp(Path(spec.path))
+        """Of the files that are loaded: others may lie in their place by the time they are read."""
         self._model = self._load_model(progress)
+        self._gpu_layers = (log.offloaded or (0, 0))[0]
         suspicious = meter.cores() > 0.25
         self.vocab = Vocab(L.llama_model_get_vocab(self._model))
-        self.tokens: list[int] = []
-        """What the KV cache holds, in order."""
-        cores = usable_cores()
-        self.generation_threads = ThreadGovernor(
-            spec.threads or cores, fixed=bool(spec.threads), suspicious=suspicious
-        )
-        prompt_threads = spec.threads_batch or spec.threads or cores
-        self.prompt_threads = ThreadGovernor(
-            prompt_threads,
-            fixed=bool(spec.threads_batch or spec.threads),
-            suspicious=suspicious,
-        )
+        self.computing = Computing(spec, suspicious=suspicious)
         self.n_ctx = 0
+        self.n_batch = 0
+        """The most tokens of one :meth:`step`."""
         if not spec.vocab_only:
             try:
                 self._make_context()
@@ -130,7 +104,7 @@ class LlamaModel:
     # --- loading ----------------------------------------------------------------------------------
 
     def _load_model(self, progress: Callable[[float], None]) -> Any:
-        spec = self._spec
+        spec = self.spec
         params = L.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.load_mode = LOAD_MODES[spec.load_mode]
@@ -151,7 +125,7 @@ class LlamaModel:
 
         callback = L.llama_progress_callback(on_progress)
         params.progress_callback = callback
-        model = L.llama_model_load_from_file(self._spec.path.encode(), params)
+        model = L.llama_model_load_from_file(self.spec.path.encode(), params)
         if model is None:
             if self._cancel:
                 raise Cancelled
@@ -159,28 +133,35 @@ class LlamaModel:
         return model
 
     def _make_context(self) -> None:
-        spec = self._spec
+        spec = self.spec
         params = L.llama_context_default_params()
-        params.n_ctx = spec.n_ctx or int(L.llama_model_n_ctx_train(self._model))
-        params.n_batch = min(spec.n_batch, params.n_ctx)
+        params.n_seq_max = spec.n_seq_max + 1  # The last one is for reading and writing states.
+        # llama.cpp rounds the context up itself, but aborts where a batch has less than a row for
+        # each sequence.
+        n_ctx = spec.n_ctx or int(L.llama_model_n_ctx_train(self._model))
+        params.n_ctx = -(-n_ctx // CELLS) * CELLS
+        params.n_batch = min(max(spec.n_batch, params.n_seq_max), params.n_ctx)
         params.n_ubatch = min(spec.n_ubatch, params.n_batch)
-        params.n_seq_max = 1
         params.kv_unified = True
         params.flash_attn_type = FLASH_ATTENTION[spec.flash_attn]
         params.type_k = KV_TYPES[spec.type_k]
         params.type_v = KV_TYPES[spec.type_v]
         params.offload_kqv = spec.offload_kqv
-        params.n_threads = self.generation_threads.threads
-        params.n_threads_batch = self.prompt_threads.threads
+        params.n_threads = self.computing.generation.threads
+        params.n_threads_batch = self.computing.prompt.threads
         params.rope_freq_base = spec.rope_freq_base
         params.rope_freq_scale = spec.rope_freq_scale
         self._context = L.llama_init_from_model(self._model, params)
         if self._context is None:
             raise LoadError(self._log.explain("the context could not be created"))
-        self._memory = L.llama_get_memory(self._context)
+        self.memory = L.llama_get_memory(self._context)
         self.n_ctx = int(L.llama_n_ctx(self._context))
-        self._n_batch = int(L.llama_n_batch(self._context))
-        self._batch = L.llama_batch_init(self._n_batch, 0, 1)
+        self.n_batch = int(L.llama_n_batch(self._context))
+        self._batch = Batch(self.n_batch)
+        self.sequences = Sequences(
+            _Cells(self.memory), spec.n_seq_max, self.n_ctx, self.vocab.spell
+        )
+        self.computing.attach(self._context)
         self._cancel.watch(self._context)
         drop_copied_pages(self._log, spec.path)
         self._warm_up()
@@ -188,8 +169,11 @@ class LlamaModel:
     def _warm_up(self) -> None:
         """One token through the whole graph, so that the first answer does not pay for it."""
         token = self.vocab.bos if self.vocab.bos >= 0 else 0
-        self._decode([token], 0)
-        L.llama_memory_clear(self._memory, True)
+        before = time.perf_counter()
+        L.llama_decode(self._context, self._batch.fill([token], 0, 0))
+        # A first guess for the prompt: tokens share the reading of the weights.
+        self._rate = 4 / max(time.perf_counter() - before, 1e-6)
+        L.llama_memory_clear(self.memory, True)
         if self._cancel:
             raise Cancelled
 
@@ -199,7 +183,6 @@ class LlamaModel:
         buffer = ctypes.create_string_buffer(256)
         L.llama_model_desc(self._model, buffer, len(buffer))
         template = L.llama_model_chat_template(self._model, None)
-        gpu_layers, layers = self._log.offloaded or (0, n_layer + 1)
         return Loaded(
             id=id,
             description=buffer.value.decode("utf-8", "replace"),
@@ -207,9 +190,9 @@ class LlamaModel:
             n_ctx_train=int(L.llama_model_n_ctx_train(self._model)),
             n_vocab=self.vocab.size,
             n_layer=n_layer,
-            gpu_layers=gpu_layers,
-            layers=layers,
-            threads=self.generation_threads.threads,
+            gpu_layers=self._gpu_layers,
+            layers=n_layer + 1,
+            threads=self.computing.generation.most,
             size=int(L.llama_model_size(self._model)),
             parameters=int(L.llama_model_n_params(self._model)),
             add_bos=self.vocab.add_bos,
@@ -220,101 +203,105 @@ class LlamaModel:
 
     # --- evaluating -------------------------------------------------------------------------------
 
-    def evaluate(self, prompt: Sequence[int], progress: Callable[[int, int], None]) -> int:
-        """Bring the cache to ``prompt`` and its last row of logits up to date.
+    @property
+    def tokens(self) -> list[int]:
+        """What is evaluated of the current sequence, in order."""
+        return self._live.tokens if self._live is not None else []
+
+    def begin(self, prompt: Sequence[int], conversation: str = "") -> int:
+        """Choose the sequence for a prompt; :meth:`evaluate` then does what is left of it.
+
+        Returns:
+            How many tokens of the prompt are in the cache already. They say the same as its
+            beginning, but may be fewer or more than that has.
+        """
+        placed = self.sequences.place(prompt, conversation)
+        self._live, self._rest = placed.live, placed.rest
+        return len(placed.live.tokens)
+
+    def evaluate(self, progress: Callable[[int, int], None]) -> None:
+        """Evaluate what is left of the prompt, up to its row of logits.
 
         Args:
             progress: told tokens done and tokens to do, after each step.
 
-        Returns:
-            How many tokens of the prompt were in the cache already.
-
         Raises:
             Cancelled: the flag was set; what was evaluated stays in the cache.
+            LoadError: llama.cpp could not do it.
         """
-        reused = _common_prefix(self.tokens, prompt)
-        # There are logits only for what is decoded now, so an exact hit replays its last token.
-        self._truncate(min(reused, len(prompt) - 1))
-        reused = len(self.tokens)
-        todo = len(prompt) - reused
-        done = 0
-        chunk = min(self._n_batch, 64)
-        while done < todo:
+        rest, done = self._rest, 0
+        while done < len(rest):
             if self._cancel:
                 raise Cancelled
-            piece = prompt[reused + done : reused + done + chunk]
-            before = time.perf_counter()
+            piece = rest[done : done + self._chunk(len(rest) - done)]
+            self.computing.begin_prompt(len(piece))
             self._append(piece)
-            seconds = time.perf_counter() - before
-            self._set_threads(prompt=self.prompt_threads.note(seconds, len(piece)))
+            seconds = self.computing.end()
             done += len(piece)
-            progress(done, todo)
-            rate = len(piece) / max(seconds, 1e-6)
-            chunk = max(32, min(self._n_batch, 2 * chunk, int(rate * CHUNK_SECONDS) // 32 * 32))
-        return reused
+            if len(piece) >= 32:  # A short one tells about reading the weights, not about this.
+                self._rate = len(piece) / max(seconds, 1e-6)
+            progress(done, len(rest))
 
-    def append(self, token: int) -> None:
-        """Decode one generated token.
+    def _chunk(self, left: int) -> int:
+        """How many tokens the next step of prompt evaluation takes."""
+        where = "gpu" if self._gpu_layers else "cpu"
+        most = max(CHUNK_LEAST[where], int(self._rate * CHUNK_SECONDS[where]))
+        most = min(most, self.n_batch)
+        # Two halves are faster than a whole step and a small rest.
+        return most if left >= 2 * most or left <= most else -(-left // 2)
+
+    def step(self, tokens: Sequence[int]) -> float:
+        """Decode the last sampled token, and guesses behind it, with a row of logits for each.
+
+        Row ``i`` is what follows ``tokens[i]``; guesses that turn out wrong are taken back by
+        :meth:`rewind`.
+
+        Returns:
+            The seconds it took.
 
         Raises:
-            Cancelled: the flag was set while it was decoded.
+            Cancelled: the flag was set while it was decoded; no guess is left.
+            LoadError: llama.cpp could not do it.
         """
-        before = time.perf_counter()
-        self._append([token])
-        seconds = time.perf_counter() - before
-        self._set_threads(generation=self.generation_threads.note(seconds))
+        known = len(self.tokens)
+        self.computing.begin_step(len(tokens))
+        try:
+            self._append(tokens, every_row=len(tokens) > 1)
+        except Cancelled:
+            self.rewind(max(0, len(self.tokens) - known - 1))
+            raise
+        return self.computing.end()
+
+    def rewind(self, count: int) -> None:
+        """Forget the last ``count`` tokens of the current sequence."""
+        if count and self._live is not None:
+            self.sequences.trim(self._live, len(self._live.tokens) - count)
 
     @property
     def context(self) -> Any:
         """The llama_context, for the sampler chain."""
         return self._context
 
-    def _append(self, tokens: Sequence[int]) -> None:
-        result = self._decode(tokens, len(self.tokens))
+    def _append(self, tokens: Sequence[int], *, every_row: bool = False) -> None:
+        live = self._live
+        assert live is not None
+        batch = self._batch.fill(tokens, len(live.tokens), live.id, every_row=every_row)
+        result = int(L.llama_decode(self._context, batch))
+        while result == 1 and self.sequences.evict({live.id}):  # There was no free cell.
+            result = int(L.llama_decode(self._context, batch))
         if result == 0:
-            self.tokens.extend(tokens)
+            live.tokens.extend(tokens)
             return
         # Finished micro-batches stay in the cache and the interrupted one is removed: go by what
         # llama.cpp says is there.
-        kept = int(L.llama_memory_seq_pos_max(self._memory, 0)) + 1
-        self.tokens = [*self.tokens, *tokens][:kept]
+        kept = int(L.llama_memory_seq_pos_max(self.memory, live.id)) + 1
+        self.sequences.set_tokens(live, [*live.tokens, *tokens][:kept])
         if result == 2 or self._cancel:
             raise Cancelled
         raise LoadError(self._log.explain(f"llama_decode returned {result}"))
 
-    def _decode(self, tokens: Sequence[int], position: int) -> int:
-        batch = self._batch
-        batch.n_tokens = len(tokens)
-        last = len(tokens) - 1
-        for index, token in enumerate(tokens):
-            batch.token[index] = token
-            batch.pos[index] = position + index
-            batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = 0
-            batch.logits[index] = index == last
-        return int(L.llama_decode(self._context, batch))
-
-    def _truncate(self, length: int) -> None:
-        if length < len(self.tokens):
-            if not L.llama_memory_seq_rm(self._memory, 0, length, -1):
-                L.llama_memory_clear(self._memory, True)
-                length = 0
-            del self.tokens[length:]
-
-    def _set_threads(self, *, generation: int = 0, prompt: int = 0) -> None:
-        wanted = (
-            generation or self.generation_threads.threads,
-            prompt or self.prompt_threads.threads,
-        )
-        if wanted != getattr(self, "_threads", None):
-            self._threads = wanted
-            L.llama_set_n_threads(self._context, *wanted)
-
     def close(self) -> None:
         """Free everything, in the order llama.cpp asks for."""
-        if self._batch is not None:
-            L.llama_batch_free(self._batch)
-            self._batch = None
         if self._context is not None:
             L.llama_free(self._context)
             self._context = None
@@ -323,8 +310,17 @@ class LlamaModel:
             self._model = None
 
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    for index, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return index
-    return min(len(a), len(b))
+class _Cells:
+    """llama.cpp's memory as :class:`corral.engine.llama.sequences.Memory` has it."""
+
+    def __init__(self, memory: Any) -> None:
+        self._memory = memory
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        L.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def trim(self, id: int, length: int) -> bool:
+        if L.llama_memory_seq_rm(self._memory, id, length, -1):
+            return True
+        L.llama_memory_seq_rm(self._memory, id, -1, -1)  # A whole sequence never fails.
+        return False

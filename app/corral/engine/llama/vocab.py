@@ -13,8 +13,11 @@ import llama_cpp.llama_cpp as L
 from corral.engine.protocol import Segment
 
 _SENTENCEPIECE = 1
+_ATTR_UNKNOWN = 1 << 0
+_ATTR_UNUSED = 1 << 1
 _ATTR_CONTROL = 1 << 3
 _ATTR_USER_DEFINED = 1 << 4
+_NOT_ORDINARY = _ATTR_UNKNOWN | _ATTR_UNUSED | _ATTR_CONTROL | _ATTR_USER_DEFINED
 
 
 class Vocab:
@@ -28,6 +31,7 @@ class Vocab:
         self.add_bos = bool(L.llama_vocab_get_add_bos(vocab))
         self.is_sentencepiece = L.llama_vocab_type(vocab) == _SENTENCEPIECE
         self._buffer = ctypes.create_string_buffer(256)
+        self._spelled: dict[int, bytes | None] = {}
 
     def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
         """Ids of ``text`` on its own, without BOS or EOS around it.
@@ -84,6 +88,13 @@ class Vocab:
             self._buffer = ctypes.create_string_buffer(-count)
             return self.piece(token)
         return self._buffer.raw[:count]
+
+    def spell(self, token: int) -> bytes | None:
+        """The bytes of an ordinary token; None for one with a meaning of its own."""
+        if token not in self._spelled:
+            special = L.llama_vocab_get_attr(self.pointer, token) & _NOT_ORDINARY
+            self._spelled[token] = None if special else self.piece(token)
+        return self._spelled[token]
 
     def text(self, token: int) -> str:
         """The name of a token as the file spells it, ``<s>`` for BOS; empty for no token."""
