@@ -15,9 +15,12 @@ from corral.chat.formats import Piece
 from corral.chat.window import answer_reserve, first_that_fits
 from corral.engine import protocol
 from corral.engine.protocol import LoadSpec, Sampling, Segment
+from corral.engine.threads import pace_for
 from corral.errors import CorralError, DoesNotFit, UsageError
+from corral.loading import drafts
 from corral.loading.memo import LoadMemo
 from corral.models.fit import memory
+from corral.models.fit.machine import on_battery
 from corral.models.gguf.header import Header
 from corral.models.library.library import Library
 from corral.models.library.local import LocalModel
@@ -52,6 +55,12 @@ class Plan:
     """Ordinary text that structures the file's own template: neutralised in every message."""
     asked: frozenset[str] = frozenset()
     """Fields of the load parameters that the person set: changed only where loading failed."""
+    draft: Header | None = None
+    """Of the draft model that ``spec`` names."""
+    draft_wanted: bool = False
+    """Nobody named a draft model or turned it off: one that pays is taken when this is loaded."""
+    draft_refused: str = ""
+    """Why the draft model of the settings does not guess for this model; one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,24 @@ class Planner:
 
     Args:
         memo: load parameters that are remembered for each model.
+        on_battery: whether the machine runs from its battery now.
+        compatible: why the second model cannot guess ahead for the first; empty where it can.
     """
 
-    def __init__(self, library: Library, settings: Settings, memo: LoadMemo | None = None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        settings: Settings,
+        memo: LoadMemo | None = None,
+        *,
+        on_battery: Callable[[], bool] = on_battery,
+        compatible: drafts.Compatible = drafts.compatible,
+    ) -> None:
         self._library = library
         self._settings = settings
         self._memo = memo
+        self._on_battery = on_battery
+        self._compatible = drafts.once(compatible)
 
     def model_for(self, conversation: Conversation | None, wanted: str | None = None) -> LocalModel:
         """The model that answers: the wanted one, the conversation's, else what answered last.
@@ -123,15 +144,7 @@ class Planner:
             **options.parameters,
         }
         header = self._library.header(model)
-        load = {
-            **_known(LoadSpec, self._settings.engine.model_dump(exclude_defaults=True)),
-            **(_known(LoadSpec, self._memo.parameters(model)) if self._memo else {}),
-            **_known(LoadSpec, parameters),
-            "path": model.path,
-        }
-        spec = _checked(LoadSpec, load)
-        asked = frozenset(spec.model_dump(exclude_defaults=True)) - {"path"}
-        spec = spec.model_copy(update={"n_ctx": memory.context_for(header, spec.n_ctx)})
+        spec, asked, draft = self._load(model, header, parameters)
         conversation_system = conversation.system if conversation else ""
         system = conversation_system if options.system is None else options.system
         return Plan(
@@ -144,7 +157,65 @@ class Planner:
             system=system or model.default_system,
             template_tags=_template_tags(header.chat_template or ""),
             asked=asked,
+            draft=draft.header,
+            draft_wanted=draft.wanted,
+            draft_refused=draft.refused,
         )
+
+    def _load(
+        self, model: LocalModel, header: Header, parameters: Mapping[str, Any]
+    ) -> tuple[LoadSpec, frozenset[str], _Draft]:
+        """The load parameters, which of them a person set, and what became of the draft model.
+
+        The settings count least, then what is remembered for the model, then ``parameters``.
+        """
+        own = {
+            **(_known(LoadSpec, self._memo.parameters(model)) if self._memo else {}),
+            **_known(LoadSpec, parameters),
+        }
+        load = {
+            **_known(LoadSpec, self._settings.engine.model_dump(exclude_defaults=True)),
+            **own,
+            "path": model.path,
+        }
+        # A person sets a draft model's name, or auto or off; the load parameters have its path.
+        draft = self._draft(load.pop("draft", drafts.AUTO), model, header, own="draft" in own)
+        asked = frozenset({"pace"} if "pace" in load else ())
+        load.setdefault("pace", pace_for("auto", self._on_battery()))
+        spec = _checked(LoadSpec, load | {"draft": draft.path})
+        unasked = {"path", "pace", "draft"}
+        asked |= frozenset(spec.model_dump(exclude_defaults=True)) - unasked
+        spec = spec.model_copy(update={"n_ctx": memory.context_for(header, spec.n_ctx)})
+        return spec, asked, draft
+
+    def _draft(self, name: str, model: LocalModel, header: Header, *, own: bool) -> _Draft:
+        """The draft model by the name a person gave.
+
+        Args:
+            own: given for this model or this conversation: what cannot be used is an error then.
+                In the settings it is meant for those models that it suits.
+        """
+        if name in ("", drafts.OFF, drafts.AUTO):
+            return _Draft(wanted=name == drafts.AUTO)
+        try:
+            found, its = drafts.by_name(self._library, name, model, header, self._compatible)
+        except CorralError as error:
+            if own:
+                raise
+            return _Draft(refused=error.message)
+        if found.path == model.path:
+            return _Draft()
+        return _Draft(path=str(found.path), header=its)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What became of the wish for a draft model; the fields are those of :class:`Plan`."""
+
+    path: str = ""
+    header: Header | None = None
+    wanted: bool = False
+    refused: str = ""
 
 
 class _Limits(BaseModel):

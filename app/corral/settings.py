@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,8 +131,15 @@ def load(path: Path) -> tuple[Settings, list[str]]:
                 _drop(values, keys)
 
 
-def save(path: Path, key: str, value: Any) -> None:
+def save(path: Path, key: str, value: Any) -> bool:
     """Change one key and leave the rest of the file, comments too, as it is.
+
+    Args:
+        key: ``theme``, or with its table: ``engine.pace``.
+        value: None takes the key out, so that its default counts.
+
+    Returns:
+        False where the file is not valid TOML: a person's broken file is theirs to mend.
 
     Raises:
         OSError: the file cannot be written.
@@ -141,20 +149,28 @@ def save(path: Path, key: str, value: Any) -> None:
 
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError):
+    except FileNotFoundError:
         document = tomlkit.document()
-    except ParseError:
-        # A person's broken file is theirs to mend; the choice holds until the program ends.
-        return
+    except (ParseError, UnicodeDecodeError):
+        return False
+    *tables, key = key.split(".")
+    place: MutableMapping[str, Any] = document
+    for name in tables:
+        if not isinstance(place.get(name), MutableMapping):
+            if value is None:
+                return True
+            place[name] = tomlkit.table()
+        place = place[name]
     if value is None:
-        document.pop(key, None)
+        place.pop(key, None)
     else:
-        document[key] = value
+        place[key] = value
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
     fresh.chmod(0o600)
     fresh.replace(path)
+    return True
 
 
 def _drop(values: dict[str, Any], keys: list[str]) -> None:

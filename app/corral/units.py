@@ -11,6 +11,11 @@ def gigabytes(count: float, digits: int = 1) -> str:
     return f"{count / 1e9:.{digits}f} GB"
 
 
+def room(count: float) -> str:
+    """Bytes of what may be small: ``3.11 GB``, and ``1.9 MB`` below a hundredth of a gigabyte."""
+    return gigabytes(count, 2) if count >= 1e7 or not count else f"{count / 1e6:.1f} MB"
+
+
 def transfer_rate(bytes_per_second: float) -> str:
     """``12.4 MB/s``, and ``870 kB/s`` where it is slow."""
     if bytes_per_second < 1e6:

@@ -1,4 +1,5 @@
-"""``corral doctor``: what this machine has, what the engine is, and what would fit."""
+"""``corral doctor``: what this machine has, what the engine is, what would fit, and how models are
+loaded and why."""
 
 from __future__ import annotations
 
@@ -14,8 +15,12 @@ import psutil
 
 from corral import __version__
 from corral.cli.output import errors, print_json, say
+from corral.engine.threads import thread_reason
 from corral.errors import EngineError
+from corral.kept import kept_of
+from corral.loading.reasons import reasons
 from corral.models.fit import memory
+from corral.models.fit.machine import on_battery
 from corral.models.fit.recommend import recommend
 from corral.parts import Parts, build
 from corral.paths import Paths
@@ -26,7 +31,8 @@ from corral.units import gigabytes
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def doctor(as_json: bool) -> None:
-    """Hardware, engine build, devices, folders, disk, and what would be recommended."""
+    """Hardware, engine build, devices, folders, disk, what would be recommended, and how models are
+    loaded and why."""
     with errors(as_json=as_json, paths=Paths.from_environment):
         parts = build(Paths.from_environment())
         report = asyncio.run(_report(parts))
@@ -63,6 +69,7 @@ async def _report(parts: Parts) -> dict[str, Any]:
             "threads": psutil.cpu_count(),
         },
         "disk": {"total": disk.total, "free": disk.free},
+        "kept_prompts": _kept(parts, disk.free),
         "paths": {
             **{key: str(value) for key, value in asdict(parts.paths).items()},
             "settings": str(parts.paths.settings_file),
@@ -70,6 +77,7 @@ async def _report(parts: Parts) -> dict[str, Any]:
             "engine_log": str(parts.paths.engine_log),
         },
         "recommended": _recommended(parts),
+        **_choices(parts),
         "notices": parts.notices,
     }
     await parts.close()
@@ -82,6 +90,32 @@ def _recommended(parts: Parts) -> dict[str, Any] | None:
         return None
     needed = found.fit.bytes.total
     return {"name": found.name, "bytes": needed, "reason": found.reason, "fit": found.fit.record()}
+
+
+def _choices(parts: Parts) -> dict[str, Any]:
+    """How the model that answers first would be loaded, each value with its reason."""
+    model, found = reasons(
+        parts.chatting.planner,
+        parts.library,
+        parts.fitter,
+        parts.settings.engine,
+        parts.machine(),
+        threads=thread_reason(),
+        on_battery=on_battery(),
+    )
+    return {"choices_for": model, "choices": [asdict(choice) for choice in found]}
+
+
+def _kept(parts: Parts, free: int) -> dict[str, int]:
+    """Bytes of evaluated prompts on disk, how many conversations they are of, and their limit."""
+    kept = kept_of(parts)
+    if kept is None:
+        return {"bytes": 0, "limit": 0, "conversations": 0}
+    found = kept.all()
+    total = sum(one.bytes for one in found)
+    # What they take would be free without them.
+    limit = kept.limit(parts.settings.engine.kv_disk, free + total)
+    return {"bytes": total, "limit": limit, "conversations": len(found)}
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -97,9 +131,15 @@ def _print(report: dict[str, Any]) -> None:
         say(f"Device      {device['name']} · {clean_line(device['description'])} · {size}")
     say(f"Memory      {gigabytes(memory['available'])} of {gigabytes(memory['total'])} free")
     say(f"Disk        {gigabytes(disk['free'])} of {gigabytes(disk['total'])} free")
+    kept = report["kept_prompts"]
+    of = f"of {kept['conversations']} conversations, {gigabytes(kept['limit'])} at the most"
+    say(f"Kept        {gigabytes(kept['bytes'])} of evaluated prompts {of}")
     for name, path in report["paths"].items():
         say(f"{name:11} {path}")
     if report["recommended"]:
         say(f"Best here   {report['recommended']['name']}: {report['recommended']['reason']}")
+    say(f"How {report['choices_for'] or 'a model'} is loaded")
+    for choice in report["choices"]:
+        say(f"{choice['field']:11} {choice['value']}: {clean_line(choice['reason'])}")
     for notice in report["notices"]:
         say(f"Notice      {notice}")

@@ -1,4 +1,5 @@
-"""What to try where memory is too small: layers, context, KV cache, then a smaller file."""
+"""What to try where memory is too small: no draft model, fewer layers on cards, a shorter context,
+a smaller KV cache, then a smaller file."""
 
 from __future__ import annotations
 
@@ -81,6 +82,11 @@ class Ladder:
     def _down(self, plan: Plan, failed: bool, available: int) -> Plan | None:
         if plan.spec != self._last.spec:
             self._enter(plan)
+        if self._plan.spec.draft:
+            # It makes answers faster, and no other: it goes first, whoever asked for it.
+            self._enter(without_draft(self._plan))
+            if failed or fits(self._plan, available):
+                return self._plan
         if not failed and "n_ctx" in self._plan.asked:
             return None
         while True:
@@ -127,6 +133,12 @@ class Ladder:
         return max(candidates, key=lambda other: other.bytes, default=None)
 
 
+def without_draft(plan: Plan) -> Plan:
+    """The same, with nothing but the text itself to guess from, and no other one is looked for."""
+    spec = plan.spec.model_copy(update={"draft": ""})
+    return replace(plan, spec=spec, draft=None, draft_wanted=False)
+
+
 def fits(plan: Plan, available: int) -> bool:
     """Whether memory should suffice for a plan."""
     needed = memory.memory_needed(
@@ -136,6 +148,7 @@ def fits(plan: Plan, available: int) -> bool:
         plan.spec.type_v,
         plan.spec.n_ubatch,
         flash_attn=plan.spec.flash_attn != "off",
+        draft=plan.draft,
     )
     return needed.total <= available
 
@@ -144,6 +157,8 @@ def changes(before: Plan, after: Plan) -> str:
     """What is different in a lower plan, for a person."""
     old, new = before.spec, after.spec
     said = []
+    if old.draft and not new.draft:
+        said.append("no draft model")
     if after.model.name != before.model.name:
         said.append(f"{after.model.name} instead of {before.model.name}")
     if new.n_gpu_layers != old.n_gpu_layers:

@@ -6,23 +6,23 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corral.engine import protocol
 from corral.engine.errors import EngineStopped, OutOfMemory
-from corral.engine.host import Held
 from corral.engine.process import WorkerEnded
 from corral.engine.protocol import LoadSpec
 from corral.errors import CorralError, DoesNotFit, EngineError, Refused
-from corral.loading.ladder import Fitting, Ladder, changes, fits
+from corral.loading import drafts
+from corral.loading.ladder import Fitting, Ladder, changes, without_draft
 from corral.loading.memo import LoadMemo
 from corral.loading.pace import Pace, ticking
+from corral.loading.room import Room, reading_ahead
+from corral.loading.room import machine_with as machine_with
 from corral.models.files import mark, status_of
-from corral.models.fit import memory
-from corral.models.fit.machine import Machine, look
+from corral.models.fit.machine import Machine
 from corral.models.library.library import Library
 from corral.planning import Plan
 from corral.talking import ChatEngine
@@ -30,6 +30,10 @@ from corral.text import shorten
 from corral.turn import Notice, Working
 
 ANYWAY = "Choose it again to try anyway (Ctrl+O, or corral ask -m), or choose another model"
+
+
+QUICK = 0.05
+"""Seconds after which planning reads a file: time to start a worker beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Loader:
     Args:
         fitter: knows what fits; without one a load that does not fit is refused.
         clock: seconds that never go back.
+        compatible: why the second model cannot guess ahead for the first; empty where it can.
     """
 
     def __init__(
@@ -67,11 +72,13 @@ class Loader:
         *,
         fitter: Fitting | None = None,
         clock: Callable[[], float] = time.monotonic,
+        compatible: drafts.Compatible = drafts.compatible,
     ) -> None:
         self._engine = engine
         self._library = library
         self._memo = memo
         self._fitter = fitter
+        self._room = Room(engine, library, memo, fitter=fitter, compatible=compatible)
         self._clock = clock
         self._current: Resident | None = None
         self._stands_for: dict[LoadSpec, Plan] = {}
@@ -92,12 +99,25 @@ class Loader:
         return [self._names[s] for s in self._engine.loaded_specs if s in self._names]
 
     async def prune(self) -> None:
-        """Let models go whose files were deleted, cut or replaced: what runs is not the file."""
+        """Let models go whose files were deleted, cut or replaced: what runs is not the file.
+
+        Where no model is in memory, one will have to be loaded: its worker starts meanwhile.
+        """
         for spec in self._engine.loaded_specs:
             seen = self._files.get(spec.path)
             if seen is not None and seen.mark != _mark_of(spec):
                 self._stale[spec.path] = seen
                 await self._engine.discard(spec)
+        if not self._engine.loaded_specs:
+            self._engine.prepare()
+
+    async def planned(self, plan: Callable[[], Plan]) -> Plan:
+        """A plan, made in a thread; a worker starts meanwhile where that takes a moment."""
+        timer = asyncio.get_running_loop().call_later(QUICK, self._engine.prepare)
+        try:
+            return await asyncio.to_thread(plan)
+        finally:
+            timer.cancel()
 
     async def load(
         self, plan: Plan, again: Callable[[str], Plan], *, chosen: bool
@@ -120,6 +140,7 @@ class Loader:
                 title="Changed or damaged",
                 hint="Send again to use it as it is now, or choose another model (Ctrl+O)",
             )
+        plan = self._as_in_memory(plan)
         wanted = plan.spec
         stand_in = self._stands_for.get(wanted)
         if chosen and stand_in is not None and self._is_current_and_less(stand_in, wanted):
@@ -140,10 +161,25 @@ class Loader:
                     self._settle(wanted, step)
                 yield step
 
+    def _as_in_memory(self, plan: Plan) -> Plan:
+        """At the pace of what is in memory, where nobody asked for one: going on battery is no
+        reason to load a model again."""
+        if "pace" in plan.asked:
+            return plan
+        loaded = self._engine.loaded_specs
+        for pace in (plan.spec.pace, "full", "quiet"):
+            spec = plan.spec.model_copy(update={"pace": pace})
+            stand_in = self._stands_for.get(spec)
+            if spec in loaded or (stand_in is not None and stand_in.spec in loaded):
+                return replace(plan, spec=spec)
+        return plan
+
     def _is_current_and_less(self, stand_in: Plan, wanted: LoadSpec) -> bool:
-        """Whether it answers now and was a step down, not just planned for the cards."""
-        layers = {"n_gpu_layers": wanted.n_gpu_layers, "tensor_split": wanted.tensor_split}
-        is_less = stand_in.spec.model_copy(update=layers) != wanted
+        """Whether it answers now and was a step down, not just planned for this machine or given
+        a draft model."""
+        names = ["n_gpu_layers", "tensor_split", "n_ubatch"] + ["draft"] * bool(stand_in.spec.draft)
+        planned = {name: getattr(wanted, name) for name in names}
+        is_less = stand_in.spec.model_copy(update=planned) != wanted
         return is_less and stand_in.spec == self._engine.loaded_spec
 
     def _settle(self, wanted: LoadSpec, resident: Resident) -> Resident:
@@ -165,20 +201,38 @@ class Loader:
         first: CorralError | None = None
         if chosen:
             await asyncio.to_thread(self._memo.forget_crashes, plan.spec)
+        self._engine.prepare()
+        plan = await self._room.settle(plan)
         failure = await asyncio.to_thread(self._before, plan)
+        if plan.draft_refused:
+            yield Notice("The draft model is not used", plan.draft_refused)
         wanted = plan.spec
         tried = False
         while True:
             if failure is None:
                 try:
-                    plan = await self._make_room(plan)
-                    tried = True
-                    async with contextlib.aclosing(self._attempt(plan, wanted)) as events:
-                        async for event in events:
-                            yield event
+                    with reading_ahead(plan):
+                        plan = await self._room.make(plan)
+                        wanted = wanted.model_copy(update={"draft": plan.spec.draft})
+                        tried = True
+                        async with contextlib.aclosing(self._attempt(plan, wanted)) as events:
+                            async for event in events:
+                                if isinstance(event, Resident) and event.loaded.draft_refused:
+                                    yield _without(plan.spec.draft, event.loaded.draft_refused)
+                                yield event
                     return
                 except (DoesNotFit, OutOfMemory) as error:
                     failure = error
+                except EngineStopped:
+                    raise
+                except EngineError as error:
+                    # Whoever chose it did not ask for the draft model, but for an answer.
+                    if not (plan.draft_wanted and plan.spec.draft):
+                        raise
+                    yield _without(plan.spec.draft, error.message)
+                    plan = without_draft(plan)
+                    wanted = wanted.model_copy(update={"draft": ""})
+                    continue
             first = first or failure
             memory = isinstance(failure, OutOfMemory)
             if tried and memory and (held := self._engine.held()):
@@ -192,7 +246,7 @@ class Loader:
             if ladder is None:
                 machine = await self.machine()
                 ladder = Ladder(self._fitter, self._library, plan, again, machine)
-            below = await ladder.down(plan, failure, await self._available())
+            below = await ladder.down(plan, failure, await self._room.available())
             if below is None:
                 raise first
             yield Notice("Less memory is used", f"{changes(plan, below)}: {failure.message}")
@@ -219,44 +273,9 @@ class Loader:
             hint=ANYWAY,
         )
 
-    async def _make_room(self, plan: Plan) -> Plan:
-        """Let the least recently used models go until this one fits beside the others.
-
-        With graphics cards that is until all of its layers are there, or no other model is: a
-        layer on the processor costs every token, loading another model again only once.
-
-        Raises:
-            DoesNotFit: it would not even fit alone.
-            Refused: it has no weights.
-        """
-        engine, spec = self._engine, plan.spec
-        free = await self._available()
-        memory.check(plan.header, spec, free, name=plan.model.name)
-        for held in engine.held():
-            if held.spec.path == spec.path and held.spec != spec:
-                await engine.discard(held.spec)  # It makes way in any case: its room counts.
-        others = [held for held in engine.held() if held.spec.path != spec.path]
-        while others and not fits(plan, free - sum(o.private + o.mapped for o in others)):
-            await engine.discard(others.pop().spec)
-        while self._fitter is not None:
-            machine = await self.machine()
-            planned = await asyncio.to_thread(
-                self._fitter.plan_load, plan.model, plan.header, spec, machine
-            )
-            layers = planned.n_gpu_layers
-            everything = layers == spec.n_gpu_layers or layers > plan.header.n_layer
-            if everything or not others or not machine.devices:
-                return replace(plan, spec=planned)
-            await engine.discard(others.pop().spec)
-        return plan
-
     async def machine(self) -> Machine:
         """What this machine has now, and what the models in memory keep of it."""
-        return machine_with(await self._engine.devices(), self._engine.held())
-
-    async def _available(self) -> int:
-        """Bytes a model may use when all others are let go."""
-        return memory.available_memory() + await self._engine.spare_bytes()
+        return await self._room.machine()
 
     async def _attempt(
         self, plan: Plan, wanted: LoadSpec
@@ -301,17 +320,9 @@ class Loader:
             self._memo.note_rate(rate)
 
 
-def machine_with(devices: Sequence[protocol.Device], held: Sequence[Held]) -> Machine:
-    """This machine with these devices, and with these models in memory."""
-    cards: Counter[str] = Counter()
-    for one in held:
-        cards.update(one.cards)
-    return look(
-        devices,
-        private=sum(one.private for one in held),
-        mapped=sum(one.mapped for one in held),
-        on_cards=cards,
-    )
+def _without(draft: str, reason: str) -> Notice:
+    name = shorten(Path(draft).stem, 60)
+    return Notice("The draft model is not used", f"{name} cannot guess ahead: {reason}")
 
 
 def _mark_of(spec: LoadSpec) -> tuple[int, int] | None:

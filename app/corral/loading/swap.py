@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from corral.engine import protocol
 from corral.engine.errors import EngineStopped
@@ -73,7 +73,7 @@ class Swap(Activity[Event]):
         loader = self._loader
         previous = loader.current
         await loader.prune()
-        plan = await self.unless_stopped(asyncio.to_thread(self._plan, self.stopping.is_set))
+        plan = await self.unless_stopped(loader.planned(partial(self._plan, self.stopping.is_set)))
         async with contextlib.aclosing(loader.load(plan, self._again, chosen=True)) as steps:
             while (step := await self.unless_stopped(anext(steps, None))) is not None:
                 if isinstance(step, Resident):

@@ -12,6 +12,7 @@ from corral.errors import NotFound
 from corral.models.catalog import Catalog, Family, File
 from corral.models.fit import machine as machines
 from corral.models.fit import offload, speed
+from corral.models.fit.choices import settled
 from corral.models.fit.machine import Machine
 from corral.models.fit.memory import Fit, Range, context_of
 from corral.models.fit.offload import Placement, Step, place
@@ -30,6 +31,8 @@ MOST_SPREAD = 0.6
 FEWEST_TOKENS = 16
 """An answer shorter than this says little about speed."""
 FEWEST_PROMPT = 64
+MOST_GUESSED = 0.05
+"""Tokens of an answer that were guessed right: beyond it its speed is that of its text."""
 
 
 class Fitter:
@@ -71,6 +74,7 @@ class Fitter:
         shape = shape_of(model, header)
         n_ctx = context_of(shape.context_length, n_ctx, model.title)
         spec = LoadSpec(path=model.path or "", n_ctx=n_ctx, type_k=type_k, type_v=type_v)
+        spec = settled(spec, machine)
         now = place(shape, spec, machine)
         after = place(shape, spec, machine, released=True)
         chosen = after if now.missing else now
@@ -108,9 +112,12 @@ class Fitter:
     def plan_load(
         self, model: LocalModel, header: Header, spec: LoadSpec, machine: Machine | None = None
     ) -> LoadSpec:
-        """``spec`` with as many layers on cards as fit; what somebody asked for stays."""
+        """``spec`` with as many layers on cards as fit, and what is best on this kind of device;
+        what somebody asked for stays."""
         shape = shape_of(model, header)
-        return offload.plan_load(shape, _with_context(spec, shape), machine or self._machine())
+        machine = machine or self._machine()
+        spec = settled(_with_context(spec, shape), machine)
+        return offload.plan_load(shape, spec, machine)
 
     def ladder(
         self, model: LocalModel, header: Header, spec: LoadSpec, machine: Machine | None = None
@@ -135,11 +142,13 @@ class Fitter:
         usage, timings = finished.usage, finished.timings
         if usage.completion_tokens < FEWEST_TOKENS or timings.tokens_per_second <= 0:
             return
+        if finished.accepted > MOST_GUESSED * usage.completion_tokens:
+            return
         machine = self._machine()
         if loaded.gpu_layers and not machine.devices:
             return  # Nobody has asked for the cards yet: the prediction would be the processor's.
         shape = shape_of(model, header)
-        spec = LoadSpec(path=model.path or "", n_ctx=loaded.n_ctx)
+        spec = settled(LoadSpec(path=model.path or "", n_ctx=loaded.n_ctx), machine)
         placement = replace(
             place(shape, spec, machine),
             counts=(loaded.gpu_layers, *(0 for _ in machine.devices[1:])),

@@ -70,6 +70,17 @@ def look(
     )
 
 
+def on_battery() -> bool:
+    """Whether it runs from its battery; False where that is not known."""
+    import psutil
+
+    try:
+        battery = psutil.sensors_battery()
+    except (AttributeError, OSError, ValueError):  # Not on every system, and files may be odd.
+        return False
+    return battery is not None and battery.power_plugged is False
+
+
 def fingerprint() -> str:
     """Tells this machine and this build of the engine from others: what was measured with one says
     nothing about another."""

@@ -22,8 +22,9 @@ CONTEXT_STEP = 256
 """llama.cpp rounds the context up to a multiple of this."""
 LONGEST_CONTEXT = 1 << 24
 """More than any model was trained on; a file may claim whatever fits into 32 bits."""
-PROCESS_BYTES = 90_000_000
-"""The worker before it loads anything: Python, llama.cpp, and the vocabulary."""
+PROCESS_BYTES = 105_000_000
+"""The worker besides what it loads: 37 MB of Python and llama.cpp, the vocabulary, and the pages of
+the file that are mapped beside those in use, for the page cache deals in larger pieces."""
 
 _TYPES = {entry.name.lower(): entry for entry in TENSOR_TYPES.values()}
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -38,10 +39,12 @@ class Memory:
     kv: int
     compute: int
     process: int
+    draft: int = 0
+    """All that a draft model takes beside it."""
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv + self.compute + self.process
+        return self.weights + self.kv + self.compute + self.process + self.draft
 
 
 class Sizes(Protocol):
@@ -148,20 +151,35 @@ def memory_needed(
     n_ubatch: int = 512,
     *,
     flash_attn: bool = True,
+    draft: Header | None = None,
 ) -> Memory:
     """What a loaded model takes in all, mapped weights included.
+
+    How many conversations stay warm makes no difference: they share one pool of ``n_ctx`` cells.
 
     Args:
         type_k, type_v: of the KV cache, by llama.cpp's names.
         n_ubatch: tokens evaluated in one step.
         flash_attn: without it the attention scores of a whole step are kept.
+        draft: the small model that guesses ahead in the same process.
     """
     return Memory(
         weights=header.tensor_bytes,
         kv=n_ctx * kv_bytes_per_token(header, type_k, type_v),
         compute=_compute_bytes(header, n_ctx, min(n_ubatch, n_ctx), flash_attn),
         process=PROCESS_BYTES,
+        draft=draft_bytes(draft, n_ctx, type_k, type_v, n_ubatch) if draft else 0,
     )
+
+
+def draft_bytes(
+    draft: Header, n_ctx: int, type_k: str = "f16", type_v: str = "f16", n_ubatch: int = 512
+) -> int:
+    """What a draft model takes in all: it reads what the large one reads, in a cache of the same
+    types, but no more than it was trained on."""
+    n_ctx = min(n_ctx, draft.context_length + -draft.context_length % CONTEXT_STEP)
+    kv = n_ctx * kv_bytes_per_token(draft, type_k, type_v)
+    return draft.tensor_bytes + kv + _compute_bytes(draft, n_ctx, min(n_ubatch, n_ctx), True)
 
 
 def kv_bytes_per_token(header: Sizes, type_k: str = "f16", type_v: str = "f16") -> int:
@@ -202,12 +220,20 @@ def compute_bytes(vocab_size: int, n_embd: int, n_ff: int, n_ctx: int, step: int
     return max(logits, feed_forward)
 
 
-def check(header: Header, spec: LoadSpec, available: int, *, name: str = "") -> None:
+def check(
+    header: Header,
+    spec: LoadSpec,
+    available: int,
+    *,
+    name: str = "",
+    draft: Header | None = None,
+) -> None:
     """Refuses a load that memory does not suffice for, before any native code runs.
 
     Args:
         available: bytes, as :func:`available_memory` says.
         name: what to call the model; else the name of its file.
+        draft: the small model that is loaded with it.
 
     Raises:
         Refused: the file has no weights.
@@ -222,11 +248,14 @@ def check(header: Header, spec: LoadSpec, available: int, *, name: str = "") -> 
         )
     n_ctx = context_for(header, spec.n_ctx)
     needed = _needed(header, spec, n_ctx, spec.type_k, spec.type_v)
+    if draft is not None:
+        needed += draft_bytes(draft, n_ctx, spec.type_k, spec.type_v, spec.n_ubatch)
     if needed <= available:
         return
-    what = shorten(name or header.path.stem, 60)
+    what = shorten(name or header.path.stem, 60) + (" and its draft model" if draft else "")
     raise DoesNotFit(
-        f"{what} with {thousands(n_ctx)} tokens of context needs {gigabytes(needed)}, "
+        f"{what} with {thousands(n_ctx)} tokens of context {'need' if draft else 'needs'} "
+        f"{gigabytes(needed)}, "
         f"{gigabytes(available)} are free",
         title="Not enough memory",
         hint=_what_would_fit(header, spec, n_ctx, available),

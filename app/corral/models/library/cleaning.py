@@ -1,13 +1,14 @@
-"""What takes room for nothing: files that downloads left behind, and models that are here twice."""
+"""What takes room: files that downloads left, models that are here twice, and kept prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from corral.errors import Refused
+from corral.kept import KeptPrompt, KeptPrompts
 from corral.models.downloads.files import Leftover
 from corral.models.files import status_of
 from corral.models.library.local import LocalModel
@@ -55,17 +56,24 @@ class Findings:
     """Those that are left alone: something writes to them, or did a moment ago."""
     duplicates: list[list[Copy]]
     """Of every contents, all that have them."""
+    prompts: list[KeptPrompt] = field(default_factory=list)
+    """What models have read and is kept on disk, those of deleted conversations too."""
 
     @property
     def empty(self) -> bool:
-        return not (self.leftovers or self.busy or self.duplicates)
+        return not (self.leftovers or self.busy or self.duplicates or self.prompts)
 
 
-def look(library: Models, downloads: Files, now: float) -> Findings:
+def look(
+    library: Models, downloads: Files, now: float, kept: KeptPrompts | None = None
+) -> Findings:
     """What there is to clean up. Nothing is changed.
 
     Args:
         now: seconds since the epoch.
+
+    Raises:
+        StoreError: the history cannot be read.
     """
     found = [one for one in downloads.leftovers() if _is_ours(downloads.folder, one.path)]
     since = now - QUIET_SECONDS
@@ -76,6 +84,7 @@ def look(library: Models, downloads: Files, now: float) -> Findings:
             [Copy(model, library.removal(model)) for model in group]
             for group in library.duplicates()
         ],
+        kept.all() if kept is not None else [],
     )
 
 
