@@ -15,6 +15,7 @@ _COMMANDS = {
     "ask": "One turn, streamed to stdout",
     "models": "Models: list, search, show, pull, import, adopt, verify, remove, fit",
     "history": "Conversations: list, show, search, rename, delete",
+    "bench": "How fast a model is here: load, prompt, generation, reuse, restore",
     "doctor": "Hardware, engine, folders, and what fits this machine",
 }
 

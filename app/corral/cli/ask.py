@@ -268,9 +268,11 @@ class _Ask:
             )
         if self._stats and message.usage and message.timings:
             usage, timings = message.usage, message.timings
+            drafted, accepted = usage.get("drafted_tokens", 0), usage.get("accepted_tokens", 0)
             note(
                 f"{usage['completion_tokens']} tokens · {timings['tokens_per_second']:.1f} tok/s · "
                 f"first token {timings['first_token_ms'] / 1000:.2f} s · "
                 f"{usage['reused_tokens']} of {usage['prompt_tokens']} prompt tokens reused"
+                + (f" · {accepted} of {drafted} guesses right" if drafted else "")
             )
         return 0

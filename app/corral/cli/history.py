@@ -9,6 +9,7 @@ import click
 
 from corral.chat.conversation import Conversation, Message
 from corral.cli.output import errors, note, print_json, say, table
+from corral.kept import kept_of
 from corral.parts import build
 from corral.paths import Paths
 from corral.text import clean_line, shorten
@@ -131,12 +132,17 @@ def rename(id: int, title: str, as_json: bool) -> None:
 @click.argument("ids", type=int, nargs=-1, required=True, metavar="ID...")
 @_JSON
 def delete(ids: tuple[int, ...], as_json: bool) -> None:
-    """Delete conversations for good: no byte of their text stays in the database."""
+    """Delete conversations for good: no byte of their text stays in the database.
+
+    What models have read of them, and was kept on disk, goes too.
+    """
     with errors(as_json=as_json, paths=Paths.from_environment):
         parts = build(Paths.from_environment())
         found = [parts.store.conversation(id) for id in ids]
         for conversation in found:
             parts.store.delete(conversation.id)
+        if kept := kept_of(parts):
+            kept.forget(conversation.id for conversation in found)
         parts.close_stores()
         if as_json:
             print_json([_record(conversation) for conversation in found])
