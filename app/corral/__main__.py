@@ -31,11 +31,15 @@ def _screen() -> int:
         return 2
     from corral import launcher
 
-    if launcher.supported() and launcher.LIFELINE not in os.environ:
-        return launcher.run(sys.argv[1:])
+    if launcher.supported():
+        return launcher.run(_run, sys.argv[1:])
+    return _run(None)
+
+
+def _run(lifeline: int | None) -> int:
     from corral.tui.run import run
 
-    return run()
+    return run(lifeline)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,11 @@ class Conversations(Part):
             )
         return int(found[0]) if found else 0
 
+    def titles(self) -> dict[int, str]:
+        """The title of every conversation by its id, those in the trash included."""
+        with self._database.read() as connection:
+            return dict(rows(connection, "SELECT id, title FROM conversation"))
+
     def latest(self) -> Conversation | None:
         """The most recently used one that is neither archived nor in the trash."""
         with self._database.read() as connection:

@@ -13,6 +13,9 @@ from corral.store.database import row, rows
 from corral.store.parts import Part
 from corral.store.records import SELECT_CONVERSATION, decode, storable, to_conversation
 
+Value = int | float | str | bytes | None
+"""What SQLite knows."""
+
 MATCH_START = "\ue000"
 MATCH_END = "\ue001"
 
@@ -20,29 +23,22 @@ _LONGEST_QUERY = 500
 _MOST_WORDS = 24
 _SNIPPET_MARGIN = 40
 
+# FTS5 gives the best match first, and one row at a time: nothing is sorted or grouped here, and a
+# snippet is only cut out of the first message of a conversation. The order of the tables is fixed:
+# another one would ask FTS5 once for every message.
 _IN_TEXTS = """
-    SELECT m.conversation, m.id, min(s.rank)
-    FROM message_search AS s
-    JOIN message AS m ON m.id = s.rowid
-    JOIN conversation AS c ON c.id = m.conversation
-    WHERE s.message_search MATCH ?1 AND c.deleted IS NULL
-    GROUP BY m.conversation ORDER BY min(s.rank), m.conversation DESC LIMIT ?2
+    SELECT m.conversation, s.rowid, s.rank, CASE WHEN first_of(m.conversation)
+        THEN CAST(snippet(message_search, 0, ?2, ?3, '…', 14) AS BLOB) END
+    FROM message_search AS s CROSS JOIN message AS m ON m.id = s.rowid
+    CROSS JOIN conversation AS c ON c.id = m.conversation
+    WHERE s.message_search MATCH ?1 AND c.deleted IS NULL ORDER BY s.rank
 """
 
 _IN_TITLES = """
-    SELECT c.id FROM title_search AS s JOIN conversation AS c ON c.id = s.rowid
+    SELECT c.id, CAST(highlight(title_search, 0, ?3, ?4) AS BLOB)
+    FROM title_search AS s JOIN conversation AS c ON c.id = s.rowid
     WHERE s.title_search MATCH ?1 AND c.deleted IS NULL
     ORDER BY s.rank, c.updated DESC LIMIT ?2
-"""
-
-_TEXT_SNIPPET = """
-    SELECT CAST(snippet(message_search, 0, ?3, ?4, '…', 14) AS BLOB)
-    FROM message_search WHERE message_search MATCH ?1 AND rowid = ?2
-"""
-
-_TITLE_SNIPPET = """
-    SELECT CAST(highlight(title_search, 0, ?3, ?4) AS BLOB)
-    FROM title_search WHERE title_search MATCH ?1 AND rowid = ?2
 """
 
 _LETTERS_IN_TEXTS = """
@@ -101,27 +97,55 @@ def _is_letter(sign: str) -> bool:
 
 
 def _by_words(connection: apsw.Connection, expression: str, limit: int) -> list[Hit]:
-    texts: dict[int, int] = {
-        conversation: message
-        for conversation, message, _ in rows(connection, _IN_TEXTS, (expression, limit))
-    }
-    titles = [id for (id,) in rows(connection, _IN_TITLES, (expression, limit))]
+    texts = _in_texts(connection, expression, limit)
+    marked = (expression, limit, MATCH_START, MATCH_END)
+    titles: dict[int, bytes] = dict(rows(connection, _IN_TITLES, marked))
+    ids = list(dict.fromkeys([*titles, *texts]))[:limit]
+    conversations = _conversations(connection, ids)
     hits = []
-    for id in list(dict.fromkeys([*titles, *texts]))[:limit]:
-        message = texts.get(id)
-        sql, found = (_TITLE_SNIPPET, id) if message is None else (_TEXT_SNIPPET, message)
-        snippet = row(connection, sql, (expression, found, MATCH_START, MATCH_END))
-        hits.append(Hit(_conversation(connection, id), message, _text(snippet)))
+    for id in ids:
+        message, snippet = texts.get(id, (None, titles.get(id)))
+        hits.append(Hit(conversations[id], message, decode(snippet) or ""))
     return hits
+
+
+def _in_texts(
+    connection: apsw.Connection, expression: str, limit: int
+) -> dict[int, tuple[int, bytes | None]]:
+    """The best message of each conversation with its snippet; the best conversation first."""
+    seen: set[tuple[Value, ...]] = set()
+
+    def first_of(*conversation: Value) -> Value:
+        if conversation in seen:
+            return False
+        seen.add(conversation)
+        return True
+
+    connection.create_scalar_function("first_of", first_of, 1)
+    found: list[tuple[float, int, int, bytes | None]] = []
+    cursor = connection.execute(_IN_TEXTS, (expression, MATCH_START, MATCH_END))
+    try:
+        for conversation, message, rank, snippet in cursor:
+            if len(found) >= limit and rank > found[-1][0]:
+                break
+            if snippet is not None:
+                found.append((rank, -conversation, message, snippet))
+    finally:
+        cursor.close(True)  # An unfinished statement would hold on to an old state of the file.
+        connection.create_scalar_function("first_of", None, 1)
+    found.sort(key=lambda one: one[:2])
+    return {-minus: (message, snippet) for _, minus, message, snippet in found[:limit]}
 
 
 def _by_letters(connection: apsw.Connection, query: str, limit: int) -> list[Hit]:
     pattern = "%" + re.sub(r"([\\%_])", r"\\\1", query) + "%"
     texts: dict[int, int] = dict(rows(connection, _LETTERS_IN_TEXTS, (pattern, limit)))
     titles = [id for (id,) in rows(connection, _LETTERS_IN_TITLES, (pattern, limit))]
+    ids = list(dict.fromkeys([*titles, *texts]))[:limit]
+    conversations = _conversations(connection, ids)
     hits = []
-    for id in list(dict.fromkeys([*titles, *texts]))[:limit]:
-        conversation = _conversation(connection, id)
+    for id in ids:
+        conversation = conversations[id]
         message = texts.get(id)
         text = conversation.title
         if message is not None:
@@ -132,10 +156,11 @@ def _by_letters(connection: apsw.Connection, query: str, limit: int) -> list[Hit
     return hits
 
 
-def _conversation(connection: apsw.Connection, id: int) -> Conversation:
-    found = row(connection, SELECT_CONVERSATION + "WHERE c.id = ?", (id,))
-    assert found is not None  # same snapshot as the search
-    return to_conversation(found)
+def _conversations(connection: apsw.Connection, ids: list[int]) -> dict[int, Conversation]:
+    """All of them; they are there, because a search found them in the same snapshot."""
+    marks = ",".join("?" * len(ids))
+    found = rows(connection, f"{SELECT_CONVERSATION} WHERE c.id IN ({marks})", ids)
+    return {values[0]: to_conversation(values) for values in found}
 
 
 def _text(found: tuple[bytes | None, ...] | None) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
 import time
-import tomllib
 import traceback
 from typing import TYPE_CHECKING
 
@@ -24,15 +24,17 @@ If the terminal went with it, Textual's writer may wait for it without end.
 """
 
 
-def run() -> int:
-    """Run the chat screen until the person leaves; gives the exit code."""
-    from corral.engine.lifeline import die_with_parent
-    from corral.launcher import LIFELINE
+def run(lifeline: int | None) -> int:
+    """Run the chat screen until the person leaves; gives the exit code.
 
+    Args:
+        lifeline: a descriptor that reads as end of file once the launcher is gone, if there is one.
+    """
+    # What is imported stays: to look for garbage in it would be a tenth of the time to the frame.
+    gc.disable()
     paths = Paths.from_environment()
-    if lifeline := os.environ.pop(LIFELINE, None):
-        die_with_parent(signal.SIGTERM)
-        _watch(int(lifeline))
+    if lifeline is not None:
+        _watch(lifeline)
     remembered = _peek(paths)
     _claim_terminal(paths)
     from corral.tui.app import CorralApp
@@ -43,6 +45,9 @@ def run() -> int:
         from corral.parts import build
 
         built.append(build(paths))
+        # Nor is it looked through later, when a pause for it would be seen.
+        gc.freeze()
+        gc.enable()
         return built[0]
 
     app = CorralApp(
@@ -66,8 +71,14 @@ def run() -> int:
 def _peek(paths: Paths) -> dict[str, object]:
     """What the first frame needs of the settings; they are read and checked properly behind it."""
     try:
-        return tomllib.loads(paths.settings_file.read_text(encoding="utf-8"))
+        text = paths.settings_file.read_text(encoding="utf-8")
     except (OSError, ValueError):
+        return {}
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except ValueError:
         return {}
 
 

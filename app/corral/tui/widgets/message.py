@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, thread_time
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -20,12 +20,19 @@ from corral.tui import wording
 from corral.tui.turns import Live
 from corral.tui.widgets.line import Line, Part
 
-TICK = 0.1
+TICK = 0.05
 """How often a running answer is looked at, in seconds."""
 
-SHORTEST_GAP = 0.08
-COST_SHARE = 4.0
-"""An append may come again after that many times of what the last one cost."""
+FIGURES_GAP = 0.2
+"""The figures below it move at least so often, in seconds: each step paints the screen."""
+
+SHORTEST_GAP = 0.2
+LONGEST_GAP = 0.5
+COST_SHARE = 20.0
+"""Words are added again after so many times the CPU time that adding the last ones took.
+
+The model computes on the same cores: what the screen takes, it has to wait for.
+"""
 
 QUESTION_LINES = 40
 QUESTION_LENGTH = 8_000
@@ -188,6 +195,7 @@ class AnswerView(MessageView):
         self._full = self._taken < len(self._text)
         self._gap = SHORTEST_GAP
         self._last = 0.0
+        self._figures_at = 0.0
         self._frame = 0
         self._timer: Timer | None = None
         self._hint = ""
@@ -235,6 +243,7 @@ class AnswerView(MessageView):
         live = self._live
         if live is not None:
             await self._flush(live, everything=True)
+        self.body.finish()
         self._live = None
         self.message = message
         self._hint = live.error.hint if live and live.error else ""
@@ -247,17 +256,21 @@ class AnswerView(MessageView):
         live = self._live
         if live is None or not self._visible():
             return
-        self._frame += 1
-        if live.turn.text != self._text and perf_counter() - self._last >= self._gap:
+        now = perf_counter()
+        fresh = live.turn.text != self._text and now - self._last >= self._gap
+        if fresh:
             await self._flush(live)
-        self._show()
+        if fresh or now - self._figures_at >= FIGURES_GAP:
+            self._figures_at = now
+            self._frame += 1
+            self._show()
 
     async def _flush(self, live: Live, *, everything: bool = False) -> None:
         async with self._writing:
             text = live.turn.text
             if not everything and text.endswith("\r"):
                 text = text[:-1]
-            began = perf_counter()
+            spent = thread_time()
             self._text = text
             if not self._full:
                 piece = text[self._taken :]
@@ -270,11 +283,11 @@ class AnswerView(MessageView):
             self._show_rest()
             self._last = perf_counter()
             # The layout comes after the append, and it is the larger part of the cost.
-            self.call_after_refresh(self._measure, began)
+            self.call_after_refresh(self._measure, spent)
 
-    def _measure(self, began: float) -> None:
-        self._last = perf_counter()
-        self._gap = max(SHORTEST_GAP, COST_SHARE * (self._last - began))
+    def _measure(self, spent: float) -> None:
+        cost = thread_time() - spent
+        self._gap = min(LONGEST_GAP, max(SHORTEST_GAP, COST_SHARE * cost))
 
     def _show_rest(self) -> None:
         """The part that is too long to be rendered: its end, as plain text."""

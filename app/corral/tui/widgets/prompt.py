@@ -174,6 +174,7 @@ class Prompt(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.area = PromptArea(id="prompt-area")
+        self._said = ""
 
     def compose(self) -> ComposeResult:
         yield self.area
@@ -186,7 +187,10 @@ class Prompt(Vertical):
         self.area.fill(text)
 
     def note(self, text: str) -> None:
-        """Say something in the upper border; "" takes it away."""
+        """Say something in the upper border; "" takes it away. Costs nothing where it is there."""
+        if text == self._said:
+            return
+        self._said = text
         self.border_title = Content.styled(text, "$quiet") if text else None
 
     def show_context(self, context: tuple[int, int] | None) -> None:
