@@ -27,6 +27,7 @@ from corral.tui.toasts import say
 
 if TYPE_CHECKING:
     from corral.chatting import Event
+    from corral.kept import KeptPrompts
     from corral.parts import Parts
     from corral.paths import Paths
     from corral.tui.screens.chat import ChatScreen
@@ -88,6 +89,8 @@ class CorralApp(App[None]):
         self.paths = paths
         self.failed: CorralError | None = None
         """Why there are no parts."""
+        self.kept: KeptPrompts | None = None
+        """What models have read and is kept on disk; None where nothing can be."""
         self.furnished = False
         """Whether the parts are there, and with them the chat screen."""
         self._build = build
@@ -113,6 +116,8 @@ class CorralApp(App[None]):
 
     async def _open(self) -> None:
         """The first frame is painted: bring the parts, and show the chat."""
+        from corral.kept import kept_of
+
         try:
             parts, self.chat = await asyncio.to_thread(self._bring)
         except CorralError as error:
@@ -123,6 +128,7 @@ class CorralApp(App[None]):
         self.store, self.library, self.chatting = parts.store, parts.library, parts.chatting
         self.settings, self.turns = parts.settings, self.chat.turns
         self.engine = parts.engine
+        self.kept = kept_of(parts)
         self.furnished = True
         await self.push_screen(self.chat)
         self.chat.prompt.area.focus()
@@ -141,6 +147,7 @@ class CorralApp(App[None]):
         for notice in dict.fromkeys(notices):
             say(self, notice, seconds=10.0)
         await asyncio.to_thread(parts.downloads.start)
+        await asyncio.to_thread(self._sweep_kept)
         await self._calibrate()
 
     async def _calibrate(self) -> None:
@@ -196,16 +203,25 @@ class CorralApp(App[None]):
     # --- settings ---------------------------------------------------------------------------------
 
     def _keep_theme(self, theme: str) -> None:
+        self.settings.theme = theme
         self.keep_setting("theme", theme)
 
     def keep_setting(self, key: str, value: object) -> None:
         """Write one setting into the person's file."""
+        if problem := self.write_setting(key, value):
+            say(self, problem, "Settings", "warning")
+
+    def write_setting(self, key: str, value: object) -> str:
+        """The same; gives one sentence where it is not kept, else nothing."""
         from corral.settings import save
 
         try:
-            save(self.paths.settings_file, key, value)
+            if save(self.paths.settings_file, key, value):
+                return ""
+            reason = "the file is not valid TOML"
         except OSError as error:
-            say(self, f"The choice is not kept: {error.strerror or error}", "Settings", "warning")
+            reason = error.strerror or str(error)
+        return f"The choice holds, but it is not kept in config.toml: {reason}"
 
     # --- words for the person ---------------------------------------------------------------------
 
@@ -239,6 +255,12 @@ class CorralApp(App[None]):
     async def run_chat_action(self, action: str) -> None:
         """Run an action of the chat screen, for the palette."""
         await self.run_action(action, self.chat)
+
+    def action_bench(self) -> None:
+        """Measure how fast the model is here."""
+        from corral.tui.screens.bench import open_bench
+
+        open_bench(self)
 
     # --- copying ----------------------------------------------------------------------------------
 
@@ -309,6 +331,14 @@ class CorralApp(App[None]):
             await asyncio.to_thread(self.parts.downloads.close)
             # Its pipes belong to this event loop.
             await self.engine.close()
+            # Not before: at its end a worker keeps what it has read.
+            await asyncio.to_thread(self._sweep_kept)
+
+    def _sweep_kept(self) -> None:
+        """Let what is kept of conversations go with them."""
+        if self.kept is not None:
+            with contextlib.suppress(CorralError):
+                self.kept.sweep()
 
     def _handle_signals(self) -> None:
         """Leave the ordinary way, so that the terminal and the text come out whole.

@@ -25,6 +25,8 @@ _COMMANDS = (
     ("Models", "Ctrl+O · choose, swap, download", "models"),
     ("Download what suits this machine", "F5", "download_recommended"),
     ("Parameters and system prompt", "Ctrl+G", "parameters"),
+    ("Settings", "F9 · theme, pace, threads, cache, guessing, downloads", "settings"),
+    ("Kept prompts", "what models have read: list, clear", "kept_prompts"),
     ("Another answer", "Ctrl+R · or try again", "regenerate"),
     ("Stop the answer", "Esc · what was written stays", "stop"),
     ("Search the conversations", "Ctrl+F", "search"),
@@ -45,6 +47,9 @@ def system_commands(app: CorralApp) -> Iterable[SystemCommand]:
     """The fixed commands."""
     for title, hint, action in _COMMANDS:
         yield SystemCommand(title, hint, partial(app.run_chat_action, action))
+    yield SystemCommand(
+        "Measure this machine", "/bench · how fast the model is here", app.action_bench
+    )
     yield SystemCommand("Theme", "altiplano, puna, terminal and others", app.action_change_theme)
     yield SystemCommand("Quit", "Ctrl+Q · everything is saved already", app.action_quit)
 

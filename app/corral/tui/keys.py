@@ -53,6 +53,7 @@ KEYS: tuple[Key, ...] = (
     Key("f2", "rename", "Rename the conversation", "anywhere"),
     Key("f3", "pin", "Pin or unpin the conversation", "anywhere"),
     Key("f8", "engine_log", "The engine's log", "anywhere"),
+    Key("f9,ctrl+comma", "settings", "Settings, and kept prompts", "anywhere"),
     Key("ctrl+p", "command_palette", "Every command by name", "anywhere", "palette"),
     Key("f1", "help", "This help", "anywhere", "help"),
     Key("ctrl+q", "quit", "Quit; all is saved already", "anywhere"),
@@ -106,6 +107,7 @@ _SHOWN = {
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "slash": "/",
+    "comma": ",",
     "space": "Space",
 }
 

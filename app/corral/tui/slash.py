@@ -22,6 +22,8 @@ COMMANDS = (
     Command("models", "", "Every model, downloads, and what fits", "screen.models"),
     Command("new", "", "New conversation", "screen.new_conversation"),
     Command("parameters", "", "Parameters and system prompt", "screen.parameters"),
+    Command("settings", "", "Settings, and kept prompts", "screen.settings"),
+    Command("bench", "", "Measure how fast the model is here", "app.bench"),
     Command("help", "", "This help", "screen.help"),
     Command("quit", "", "Quit; all is saved already", "app.quit"),
 )

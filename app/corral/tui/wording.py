@@ -82,18 +82,25 @@ def model_size(name: str) -> str:
 
 
 def statistics(message: Message) -> list[str]:
-    """The figures below an answer, the most telling first; empty where there are none."""
+    """The figures below an answer, the most telling first; empty where there are none.
+
+    ``guessed`` is the share of its tokens that were guessed ahead and found right; it explains the
+    speed before it, as the reused part of the prompt does the first token.
+    """
     usage, timings = message.usage or {}, message.timings or {}
     parts: list[str] = []
     if count := _figure(usage, "completion_tokens"):
         parts.append(tokens(count))
     if rate := _figure(timings, "tokens_per_second"):
         parts.append(speed(rate))
+    accepted = _figure(usage, "accepted_tokens")
+    if count and accepted / count >= 0.005:
+        parts.append(f"{100 * min(1.0, accepted / count):.0f} % guessed")
     if first := _figure(timings, "first_token_ms"):
         parts.append(f"first token {seconds(first)}")
     prompt, reused = _figure(usage, "prompt_tokens"), _figure(usage, "reused_tokens")
     if prompt and reused:
-        parts.append(f"{number(reused)} of {number(prompt)} prompt tokens reused")
+        parts.append(f"reused {number(reused)} of {number(prompt)}")
     elif prompt:
         parts.append(f"{number(prompt)} prompt tokens")
     return parts

@@ -149,11 +149,15 @@ class ChatScreen(ChatCommands):
         last = conversing.last_answer()
         same = last is not None and (last.model or {}).get("name") == name
         speed = (last.timings or {}).get("tokens_per_second", 0.0) if last and same else 0.0
+        place = place_of(chatting.loaded) if in_memory[:1] == [name] else ""
+        spec = chatting.engine.loaded_spec
+        if place and spec is not None and spec.pace == "quiet":
+            place += " · quiet"
         self.header.tell(
             title_of(conversing.conversation, "New conversation"),
             conversing.model_name or "no model",
             state=state,
-            place=place_of(chatting.loaded) if in_memory[:1] == [name] else "",
+            place=place,
             speed=live.tokens_per_second() if live else speed,
             downloading=self._downloading,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from corral.chat.conversation import Conversation, Message
 from corral.errors import CorralError
 from corral.tui import links
-from corral.tui.screens.chat_models import ChatModels
+from corral.tui.screens.chat_settings import ChatSettings
 from corral.tui.toasts import fail, say
 from corral.tui.widgets.sidebar import title_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from corral.tui.widgets.transcript import Transcript
 
 
-class ChatCommands(ChatModels):
+class ChatCommands(ChatSettings):
     """The actions of :class:`corral.tui.screens.chat.ChatScreen`."""
 
     store: Store
@@ -203,6 +203,7 @@ class ChatCommands(ChatModels):
         hidden = self.has_class("-no-sidebar")
         if hidden and self.focused is not None and self.sidebar in self.focused.ancestors:
             self.prompt.area.focus()
+        self.corral.settings.sidebar = not hidden
         self.corral.keep_setting("sidebar", not hidden)
 
     def action_search(self) -> None:

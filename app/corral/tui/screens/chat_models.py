@@ -124,6 +124,9 @@ class ChatModels(Drafting):
         """The models screen, perhaps with some words to filter it by."""
         from corral.tui.screens.models.screen import ModelsScreen
 
+        # Whoever looks at models is likely to load one.
+        self.corral.chatting.engine.prepare()
+
         async def chosen(model: LocalModel | None) -> None:
             if model is not None:
                 await self.choose_model(model.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import on
@@ -22,6 +22,7 @@ from corral.tui.screens.modal import (
     Heading,
     Hints,
     Modal,
+    Notice,
     Top,
 )
 
@@ -35,13 +36,22 @@ class TextDialog(Modal[str | None]):
     Args:
         value: what stands in the field at first, all of it selected.
         hint: one sentence above the field.
+        check: gives one sentence about what is wrong with what was typed, else nothing.
     """
 
-    def __init__(self, title: str, value: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        title: str,
+        value: str = "",
+        hint: str = "",
+        *,
+        check: Callable[[str], str] = lambda typed: "",
+    ) -> None:
         super().__init__()
         self._heading = title
         self._value = value
         self._hint = hint
+        self._check = check
 
     def compose(self) -> ComposeResult:
         with Frame(classes="-small"):
@@ -51,11 +61,20 @@ class TextDialog(Modal[str | None]):
                     yield Static(clean(self._hint), markup=False, classes="hint")
             yield CleanInput(clean_line(self._value), select_on_focus=True)
             with Bottom():
+                yield Notice()
                 yield Hints([("Enter", "take it", "submit"), ("Esc", "cancel", "close")])
 
     @on(Input.Submitted)
     def action_submit(self) -> None:
-        self.dismiss(self.query_one(Input).value.strip())
+        typed = self.query_one(Input).value.strip()
+        if problem := self._check(typed):
+            self.query_one(Notice).say(problem, error=True)
+        else:
+            self.dismiss(typed)
+
+    @on(Input.Changed)
+    def _on_typed(self) -> None:
+        self.query_one(Notice).say("")
 
 
 class ConfirmDialog(Modal[bool]):

@@ -1,4 +1,4 @@
-"""Making room: models that are here twice, and files that downloads left behind."""
+"""Making room: models that are here twice, files that downloads left, and kept prompts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from corral.errors import CorralError
+from corral.kept import KeptPrompt, KeptPrompts
 from corral.models.downloads.files import Leftover
 from corral.models.library import cleaning
 from corral.models.library.cleaning import Copy, Findings
 from corral.text import shorten
+from corral.tui import wording
 from corral.tui.screens.dialogs import ConfirmDialog
 from corral.tui.screens.modal import MUTED, Bottom, Frame, Heading, Hints, Modal, Notice, Top
 from corral.tui.screens.models.words import middle_cut, shown_path, what_goes
@@ -33,13 +35,19 @@ CLEAN_HINT = (
     "one always stays."
 )
 NOTHING = "There is nothing to clean up: no model is here twice, and no download left a file."
+PROMPT_TEXT = "What a model has read of it; without it the next answer reads it again."
 
-Item = Copy | Leftover | str
+Chosen = Copy | Leftover | KeptPrompt
+Item = Chosen | str
 """A line of the list; a ``str`` is the heading of those that follow."""
 
 
 class CleanScreen(Modal["str | None"]):
-    """Gives one sentence about what is gone, or None where nothing is."""
+    """Gives one sentence about what is gone, or None where nothing is.
+
+    Args:
+        kept: what models have read and is kept on disk, where anything is.
+    """
 
     AUTO_FOCUS = "OptionList"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,8 +55,11 @@ class CleanScreen(Modal["str | None"]):
         Binding("enter", "clean", show=False, priority=True),
     ]
 
-    def __init__(self, library: Library, downloads: Downloads) -> None:
+    def __init__(
+        self, library: Library, downloads: Downloads, kept: KeptPrompts | None = None
+    ) -> None:
         super().__init__()
+        self._kept = kept
         self._library = library
         self._downloads = downloads
         self._items: list[Item] = []
@@ -77,7 +88,7 @@ class CleanScreen(Modal["str | None"]):
         failed, found = None, None
         try:
             found = await asyncio.to_thread(
-                cleaning.look, self._library, self._downloads, time.time()
+                cleaning.look, self._library, self._downloads, time.time(), self._kept
             )
         except CorralError as error:
             failed = error
@@ -96,8 +107,8 @@ class CleanScreen(Modal["str | None"]):
 
     def _take(self, found: Findings) -> None:
         items, self._busy = _items(found), found.busy
-        # Models are marked by the person alone.
-        self._marked = {n for n, item in enumerate(items) if item in found.leftovers}
+        # Models, and what is still of use, are marked by the person alone.
+        self._marked = {n for n, item in enumerate(items) if _is_useless(item, found)}
         self._items = items
         self._show()
         options = self.query_one(OptionList)
@@ -127,10 +138,10 @@ class CleanScreen(Modal["str | None"]):
     def _can_go(self, item: Item) -> bool:
         if isinstance(item, Copy):
             return item.removable
-        return isinstance(item, Leftover) and item not in self._busy
+        return not isinstance(item, str) and item not in self._busy
 
     @property
-    def _chosen(self) -> list[Copy | Leftover]:
+    def _chosen(self) -> list[Chosen]:
         chosen = [self._items[number] for number in sorted(self._marked)]
         return [item for item in chosen if not isinstance(item, str)]
 
@@ -145,6 +156,8 @@ class CleanScreen(Modal["str | None"]):
             detail.update(Content(shorten(item.removal.sentence, width)))
         elif isinstance(item, Leftover):
             detail.update(Content(middle_cut(shown_path(str(item.path)), width)))
+        elif isinstance(item, KeptPrompt):
+            detail.update(Content(shorten(PROMPT_TEXT, width)))
 
     # --- what goes --------------------------------------------------------------------------------
 
@@ -187,15 +200,17 @@ class CleanScreen(Modal["str | None"]):
             fail(self, failed)
         self.dismiss(f"{_count(gone)} gone; {gigabytes(_freed(gone), 2)} freed" if gone else None)
 
-    def _remove(
-        self, chosen: Iterable[Copy | Leftover]
-    ) -> tuple[list[Copy | Leftover], CorralError | None]:
+    def _remove(self, chosen: Iterable[Chosen]) -> tuple[list[Chosen], CorralError | None]:
         """What is gone, and the last failure; runs in a thread."""
-        gone, failed = [], None
+        gone: list[Chosen] = []
+        failed = None
         for item in chosen:
             try:
                 if isinstance(item, Copy):
                     self._library.remove(item.model)
+                elif isinstance(item, KeptPrompt):
+                    if self._kept is not None:
+                        self._kept.remove(item)
                 else:
                     cleaning.remove(self._downloads, item)
                 gone.append(item)
@@ -214,32 +229,42 @@ def _items(found: Findings) -> list[Item]:
         items += [f"Here {len(group)} times with the same contents", *group]
     if left := [*found.leftovers, *found.busy]:
         items += ["Left behind by downloads", *left]
+    if found.prompts:
+        items += ["Kept prompts: what models have read of conversations", *found.prompts]
     return items
 
 
-def _freed(items: Iterable[Copy | Leftover]) -> int:
+def _is_useless(item: Item, found: Findings) -> bool:
+    if isinstance(item, KeptPrompt):
+        return item.title is None
+    return item in found.leftovers
+
+
+def _freed(items: Iterable[Chosen]) -> int:
     """Bytes that removing them frees."""
     return sum(one.removal.bytes if isinstance(one, Copy) else one.bytes for one in items)
 
 
-def _count(items: Iterable[Copy | Leftover]) -> str:
+def _count(items: Iterable[Chosen]) -> str:
     """``1 model and 3 files``."""
     items = list(items)
-    models = sum(isinstance(item, Copy) for item in items)
-    counts = ((models, "model"), (len(items) - models, "file"))
+    kinds = {"model": Copy, "file": Leftover, "kept prompt": KeptPrompt}
+    counts = [(sum(isinstance(item, kind) for item in items), word) for word, kind in kinds.items()]
     words = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
     return " and ".join(words) + (" is" if len(items) == 1 else " are")
 
 
-def _question(items: Iterable[Copy | Leftover]) -> str:
+def _question(items: Iterable[Chosen]) -> str:
     """All that goes, and what stays."""
-    parts, files = [], []
+    parts, files, prompts = [], [], []
     for item in items:
         if isinstance(item, Copy):
             parts.append(what_goes(item.model, item.removal))
+        elif isinstance(item, KeptPrompt):
+            prompts.append(f"Cleared: what was read of “{item.name}”, {gigabytes(item.bytes, 2)}")
         else:
             files.append(f"Deleted: {shown_path(str(item.path))}, {gigabytes(item.bytes, 2)}")
-    return "\n\n".join([*parts, *files])
+    return "\n\n".join([*parts, *files, *prompts])
 
 
 def _row(item: Item, width: int, now: float, *, marked: bool, can_go: bool) -> Content:
@@ -254,6 +279,9 @@ def _row(item: Item, width: int, now: float, *, marked: bool, can_go: bool) -> C
     elif isinstance(item, Leftover):
         why = f"{cleaning.kind(item)}, {age(now - item.changed)} old" if can_go else "in use"
         name, right, place = item.path.name, f"{why}{gigabytes(item.bytes, 2).rjust(10)}", ""
+    else:
+        why = f"{wording.tokens(item.tokens)}, {age(now - item.used)} old"
+        name, right, place = item.name, f"{why}{gigabytes(item.bytes, 2).rjust(10)}", ""
     left = Content(shorten(name, 200))
     left = left.truncate(max(8, width - len(right) - 6), ellipsis=True, pad=True)
     return Content.assemble(box, left, ("  " + right, MUTED), (place, MUTED))

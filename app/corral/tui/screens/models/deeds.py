@@ -301,7 +301,7 @@ class ModelDeeds(Modal["LocalModel | None"]):
     async def action_clean_up(self) -> None:
         from corral.tui.screens.models.cleaning import CleanScreen
 
-        screen = CleanScreen(self.library, self.downloads)
+        screen = CleanScreen(self.library, self.downloads, getattr(self.app, "kept", None))
         if (told := await self.app.push_screen_wait(screen)) is not None:
             self.reload()
             self.tell(f"✓ {told}")
