@@ -18,7 +18,6 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing a test does reaches the person's own conversations."""
     home = tmp_path / "home"
     monkeypatch.setenv("CORRAL_HOME", str(home))
-    monkeypatch.delenv("CORRAL_LIFELINE", raising=False)
     return home
 
 

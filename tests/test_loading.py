@@ -179,9 +179,10 @@ def limit(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(memory, "available_memory", lambda: free)
 
 
-def need(scene: Scene, n_ctx: int) -> int:
+def need(scene: Scene, n_ctx: int, n_ubatch: int = 256) -> int:
+    """Bytes; a processor takes steps of 256 tokens."""
     header = scene.library.header(scene.library.resolve(None))
-    return memory.memory_needed(header, n_ctx).total
+    return memory.memory_needed(header, n_ctx, n_ubatch=n_ubatch).total
 
 
 async def test_what_is_known_not_to_fit_is_stepped_down_at_once(
@@ -238,7 +239,7 @@ async def test_less_context_leaves_the_layers_where_they_are(
         Device(name="CUDA0", description="", kind="gpu", memory_free=1, memory_total=2)
     ]
     scene.fitter = Layered(20)
-    limit(monkeypatch, need(scene, 2048))
+    limit(monkeypatch, need(scene, 2048, 512))
     # Known not to fit, and then it does not even in the smaller size.
     scene.engine.load_errors = [REFUSED]
     events = await scene.ask(scene.chatting())

@@ -55,7 +55,7 @@ def test_chat_is_pure(path: Path) -> None:
     assert not uses(path, "os", "io", "time", "pathlib", "asyncio", "socket", "subprocess")
 
 
-DOMAIN = ("chatting", "turn", "planning", "loading", "talking")
+DOMAIN = ("benching", "chatting", "turn", "planning", "loading", "talking")
 
 
 @pytest.mark.parametrize("path", files("models", "store", "engine", "cli", *DOMAIN), ids=room)

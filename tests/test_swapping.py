@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,6 +28,7 @@ from corral.models.catalog import Catalog, find_catalogue
 from corral.models.fit import memory
 from corral.models.library.library import Library
 from corral.models.library.local import LocalModel
+from corral.planning import Plan
 from corral.settings import Settings
 from corral.store.store import Store
 
@@ -213,6 +215,33 @@ async def test_an_unknown_name_is_refused_and_nothing_changes(scene: Scene) -> N
     with pytest.raises(NotFound):
         await events(chatting.swap("no-such-model", scene.conversation))
     assert chatting.in_memory() == [STARTER]
+
+
+async def test_a_worker_starts_while_a_cold_model_is_planned_and_none_for_a_warm_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ScriptedEngine()
+    chatting = scene.chatting(engine)
+    await scene.ask(chatting)
+    await scene.swap(chatting, "q8")
+    before = engine.prepared
+    assert before >= 2  # One for each of the two.
+    await scene.swap(chatting, STARTER)
+    assert engine.prepared == before
+    # A file that has to be read first takes longer than the moment a plan takes else.
+    began: list[int] = []
+    plan = chatting.planner.plan
+
+    def slow(*arguments: Any, **more: Any) -> Plan:
+        deadline = time.monotonic() + 20
+        while engine.prepared == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        began.append(engine.prepared)
+        return plan(*arguments, **more)
+
+    monkeypatch.setattr(chatting.planner, "plan", slow)
+    await scene.swap(chatting, "q8")
+    assert began == [before + 1]
 
 
 async def test_a_swap_waits_for_the_running_answer(scene: Scene) -> None:

@@ -72,7 +72,37 @@ def test_doctor(corral: Corral, private_home: Path) -> None:
     assert report["engine"]["version"] == "0.3.36"
     assert any(device["kind"] == "cpu" for device in report["engine"]["devices"])
     assert report["paths"]["data"] == str(private_home / "data")
-    assert "llama-cpp-python" in corral("doctor").out
+    chosen = {choice["field"]: choice for choice in report["choices"]}
+    assert set(chosen) == {
+        "kv_type", "flash_attn", "n_batch", "n_ubatch", "load_mode", "threads", "pace", "lookup",
+        "draft",
+    }  # fmt: skip
+    assert all(set(one) == {"field", "value", "reason"} for one in chosen.values())
+    assert report["choices_for"] == "smollm2-135m-instruct"
+    kept = report["kept_prompts"]
+    assert set(kept) == {"bytes", "limit", "conversations"} and kept["bytes"] == 0
+    text = corral("doctor").out
+    assert "llama-cpp-python" in text and f"n_ubatch    {chosen['n_ubatch']['value']}:" in text
+
+
+def test_doctor_says_what_a_person_set(corral: Corral, private_home: Path) -> None:
+    (private_home / "config").mkdir(parents=True)
+    file = private_home / "config" / "config.toml"
+    file.write_text(
+        '[engine]\nthreads = 1\npace = "quiet"\ntype_k = "q8_0"\ndraft = "no-such-model"\n'
+    )
+    report = corral("doctor", "--json").json
+    chosen = {choice["field"]: choice for choice in report["choices"]}
+    assert chosen["threads"]["value"] == "1" and chosen["pace"]["value"] == "quiet"
+    assert chosen["kv_type"]["value"] == "q8_0/f16"
+    assert "no-such-model" in chosen["draft"]["reason"] and chosen["draft"]["value"] == "none"
+    # What makes no sense is named with its line, and the default is used.
+    file.write_text("[engine]\nthreads = 10000\n")
+    run = corral("doctor", "--json")
+    (notice,) = run.json["notices"]
+    assert "line 2" in notice and "engine.threads" in notice and "512" in notice
+    chosen = {choice["field"]: choice for choice in run.json["choices"]}
+    assert chosen["threads"]["value"] == "auto"
 
 
 def test_a_broken_setting_is_named_and_the_program_works(
@@ -91,7 +121,7 @@ def test_a_broken_setting_is_named_and_the_program_works(
 
 def test_help_needs_no_other_page(corral: Corral) -> None:
     top = corral("--help").out
-    for command in ("ask", "models", "history", "doctor"):
+    for command in ("ask", "models", "history", "bench", "doctor"):
         assert command in top
         assert corral(command, "--help").code == 0
     assert "0.1.0" in corral("--version").out

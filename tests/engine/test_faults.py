@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.engine.conftest import load
 
-from corral.engine import process, protocol
+from corral.engine import process, protocol, worker
 from corral.engine.engine import Engine
 from corral.engine.protocol import Delta, Finished, LoadSpec, Sampling
 from corral.errors import CorralError, EngineDied, EngineError, EngineHung
@@ -109,6 +111,21 @@ async def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     engine = Engine(tmp_path / "file" / "engine.log")
     with pytest.raises(EngineDied, match="log"):
         await engine.ready()
+
+
+def test_a_fault_while_something_is_kept_does_not_end_the_answers() -> None:
+    inference = object.__new__(worker.Inference)  # Without the native library.
+    inference.requests = queue.Queue()
+    inference._unsaved, inference._idle_seconds = True, 0.0
+    request = protocol.Describe(id=1)
+
+    class Broken:
+        def idle(self, interrupted: Callable[[], bool]) -> None:
+            inference.requests.put(request)
+            raise ValueError("a fault")
+
+    inference._keeper = Broken()
+    assert inference._next() is request and inference._keeper is None
 
 
 def test_what_cannot_be_sent_is_made_sendable() -> None:
@@ -206,6 +223,49 @@ async def test_the_worker_dies_with_its_parent(starter: Path, tmp_path: Path) ->
     while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the worker outlived its parent"
         await asyncio.sleep(0.05)
+
+
+SLEEPER = """
+import asyncio, sys
+from pathlib import Path
+from corral.engine import process
+from corral.engine.engine import Engine
+from corral.engine.protocol import LoadSpec, Sampling
+process.HEARTBEAT_LIMIT = 2.0
+async def main():
+    engine = Engine(Path(sys.argv[1]))
+    async for event in engine.load(LoadSpec(path=sys.argv[2], n_ctx=1024)): pass
+    bias = {token: -1000.0 for token in (0, 2)}
+    sampling = Sampling(temperature=0, logit_bias=bias)
+    async for event in engine.generate([1, 2, 3], sampling, max_tokens=100, lookup=False):
+        if event.type == "delta":
+            print(engine.pid, flush=True)
+    print(event.stop_reason, event.usage.completion_tokens, flush=True)
+    await engine.close()
+asyncio.run(main())
+"""
+
+
+@posix
+async def test_an_answer_goes_on_after_the_machine_was_suspended(
+    starter: Path, tmp_path: Path
+) -> None:
+    """Stopped for longer than a worker may be silent: app and worker wake up together."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, str(tmp_path / "engine.log"), str(starter)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in (parent.pid, worker):
+            os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            await asyncio.sleep(5.0)
+    output, _ = await asyncio.to_thread(parent.communicate, timeout=120)
+    assert output.splitlines()[-1] == "length 100"
+    assert parent.returncode == 0
 
 
 @posix

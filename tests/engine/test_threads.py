@@ -1,77 +1,134 @@
-"""The thread governor against simulated machines: no clock, no native code."""
+"""Counting cores: affinity, kinds of cores, control groups; who else computes; the pace."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 
-from corral.engine.threads import NeighbourMeter, ThreadGovernor, usable_cores
+from corral.engine.threads import (
+    IdleMeter,
+    NeighbourMeter,
+    cgroup_quota,
+    count_cores,
+    fast_processors,
+    machine_cores,
+    pace_for,
+    parse_list,
+    thread_reason,
+    usable_cores,
+)
 
 
-def run(
-    governor: ThreadGovernor, machine: Callable[[int, float], float], seconds: float
-) -> tuple[int, list[int]]:
-    """Tokens computed in the given time on a machine, and the threads of every step."""
-    clock, tokens, used = 0.0, 0, []
-    while clock < seconds:
-        used.append(governor.threads)
-        cost = machine(governor.threads, clock)
-        clock += cost
-        tokens += 1
-        governor.note(cost)
-    return tokens, used
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
 
 
-def idle(threads: int, _now: float) -> float:
-    return 0.012 / threads
+def test_one_thread_a_physical_core() -> None:
+    assert count_cores(allowed=range(16), logical=16, physical=8).usable == 8
+    assert count_cores(allowed=range(4), logical=16, physical=8).usable == 2
+    assert count_cores(allowed=[3], logical=16, physical=8).usable == 1
+    assert count_cores(allowed=range(2), logical=2, physical=2).usable == 2
 
 
-def busy(threads: int, _now: float) -> float:
-    """Two cores, one of them taken: the second thread holds up the first."""
-    return 0.012 if threads == 1 else 0.025
+def test_fast_cores_alone_where_there_are_two_kinds() -> None:
+    """Six fast cores with two processors each, eight slow ones with one."""
+    found = count_cores(allowed=range(20), logical=20, physical=14, fast=range(12))
+    assert found.usable == 6
+    assert "fast core" in found.reason
+    # Only slow ones allowed: those, then.
+    assert count_cores(allowed=range(12, 20), logical=20, physical=14, fast=range(12)).usable >= 5
+    # Four fast and four slow with one processor each.
+    assert count_cores(allowed=range(8), logical=8, physical=8, fast=range(4)).usable == 4
 
 
-def test_an_idle_machine_gets_all_its_cores() -> None:
-    tokens, used = run(ThreadGovernor(2), idle, 10)
-    assert tokens > 0.97 * 10 / idle(2, 0)
-    assert used[-1] == 2
+@pytest.mark.parametrize(
+    ("quota", "usable"), [(None, 8), (0.5, 1), (1.5, 2), (2.0, 2), (7.6, 8), (100.0, 8)]
+)
+def test_a_control_group_limits(quota: float | None, usable: int) -> None:
+    found = count_cores(allowed=range(8), logical=8, physical=8, quota=quota)
+    assert found.usable == usable
+    assert ("control group" in found.reason) == (quota is not None and quota < 7)
 
 
-def test_a_busy_machine_gets_what_is_fastest() -> None:
-    tokens, used = run(ThreadGovernor(2), busy, 10)
-    assert tokens > 0.9 * 10 / busy(1, 0)
-    assert used[-1] == 1 or used.count(1) > 0.9 * len(used)
-
-
-def test_a_neighbour_that_comes_and_goes_is_followed() -> None:
-    def machine(threads: int, now: float) -> float:
-        return busy(threads, now) if 5 < now < 15 else idle(threads, now)
-
-    tokens, used = run(ThreadGovernor(2), machine, 30)
-    best = 5 / idle(2, 0) + 10 / busy(1, 0) + 15 / idle(2, 0)
-    assert tokens > 0.85 * best
-    assert used[-1] == 2
-
-
-def test_a_collapse_is_left_after_one_step() -> None:
-    def machine(threads: int, _now: float) -> float:
-        return 0.012 if threads == 1 else 2.0
-
-    _, used = run(ThreadGovernor(2), machine, 60)
-    assert used.count(2) < 12
-
-
-def test_an_unsuspicious_start_wastes_no_step() -> None:
-    _, used = run(ThreadGovernor(2, suspicious=False), idle, 5)
-    assert set(used) == {2}
-    _, used = run(
-        ThreadGovernor(2, suspicious=False), lambda t, now: (idle if now < 1 else busy)(t, now), 10
+def test_the_smallest_limit_of_nested_groups_counts(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/user.slice/app.scope\n",
+            "sys/fs/cgroup/user.slice/cpu.max": "150000 100000\n",
+            "sys/fs/cgroup/user.slice/app.scope/cpu.max": "max 100000\n",
+        },
     )
-    assert used[-1] == 1
+    assert cgroup_quota(root) == 1.5
+    tree(root, {"sys/fs/cgroup/user.slice/app.scope/cpu.max": "50000 100000\n"})
+    assert cgroup_quota(root) == 0.5
+
+
+def test_in_a_container_the_mount_is_the_group(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        {"proc/self/cgroup": "0::/docker/abc\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"},
+    )
+    assert cgroup_quota(root) == 2.0
+
+
+def test_version_one_groups(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:memory:/x\n1:cpu,cpuacct:/jobs/7\n0::/\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/cpu,cpuacct/jobs/7/cpu.cfs_quota_us": "50000\n",
+            "sys/fs/cgroup/cpu,cpuacct/jobs/7/cpu.cfs_period_us": "100000\n",
+        },
+    )
+    assert cgroup_quota(root) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "max\n", "nonsense here\n", "100000 0\n"])
+def test_what_is_no_limit_limits_nothing(tmp_path: Path, text: str) -> None:
+    root = tree(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": text})
+    assert cgroup_quota(root) is None
+    assert cgroup_quota(tmp_path / "nowhere") is None
+
+
+def test_the_kinds_of_processors(tmp_path: Path) -> None:
+    assert fast_processors(tmp_path) == set()
+    intel = tree(tmp_path / "intel", {"sys/devices/cpu_core/cpus": "0-11\n"})
+    assert fast_processors(intel) == set(range(12))
+    arm = tree(
+        tmp_path / "arm",
+        {
+            f"sys/devices/system/cpu/cpu{number}/cpu_capacity": str(capacity)
+            for number, capacity in enumerate((250, 250, 800, 1024))
+        },
+    )
+    assert fast_processors(arm) == {2, 3}
+    assert parse_list("0-2,8") == {0, 1, 2, 8}
+    with pytest.raises(ValueError):
+        parse_list("all")
+
+
+def test_this_machine_has_a_number_and_a_reason() -> None:
+    assert usable_cores() == machine_cores().usable >= 1
+    assert thread_reason().startswith(f"{usable_cores()} thread")
+
+
+def test_the_pace() -> None:
+    assert pace_for("auto", on_battery=True) == "quiet"
+    assert pace_for("auto", on_battery=False) == "full"
+    assert pace_for("full", on_battery=True) == "full"
+    assert pace_for("quiet", on_battery=False) == "quiet"
 
 
 def test_a_neighbour_is_measured() -> None:
@@ -85,38 +142,7 @@ def test_a_neighbour_is_measured() -> None:
         spinner.wait()
 
 
-def test_many_cores_with_one_neighbour() -> None:
-    def machine(threads: int, _now: float) -> float:
-        return 0.08 / threads if threads <= 7 else 0.04
-
-    tokens, _ = run(ThreadGovernor(8), machine, 20)
-    assert tokens > 0.8 * 20 / machine(7, 0)
-
-
-def test_a_growing_context_is_no_neighbour() -> None:
-    governor = ThreadGovernor(4)
-    moves = 0
-    for step in range(2000):
-        before = governor.threads
-        governor.note((0.01 + step * 0.00001) / governor.threads)
-        moves += governor.threads != before
-    assert moves < 8
-
-
-def test_a_number_the_person_chose_is_kept() -> None:
-    _, used = run(ThreadGovernor(2, fixed=True), busy, 3)
-    assert set(used) == {2}
-
-
-@pytest.mark.parametrize(
-    ("quota", "period", "cores"), [("200000", "100000", 2), ("50000", "100000", 1)]
-)
-def test_a_cgroup_quota_counts(
-    quota: str, period: str, cores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from corral.engine import threads
-
-    monkeypatch.setattr(threads, "_cgroup_quota", lambda: float(quota) / float(period))
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(8)), raising=False)
-    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 8)
-    assert usable_cores() == cores
+def test_idle_cores_are_no_more_than_there_are() -> None:
+    meter = IdleMeter()
+    time.sleep(0.3)
+    assert 0.0 <= meter.cores() <= (psutil.cpu_count() or 1) + 0.5

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -23,17 +23,26 @@ LEFT_BEHIND = [b"\x1b[?1049", b"\x1b[?1003", b"\x1b[?1006", b"\x1b[?2004"]
 """Alternate screen, mouse, bracketed paste: each must end switched off."""
 
 
+CORRAL = ("-m", "corral")
+SPAWNING = (
+    "-c",
+    "import sys; from corral import __main__, launcher\n"
+    "sys.exit(launcher.run(__main__._run, [], fork=False))",
+)
+"""As on macOS, where the screen must not go on in a fork of the launcher."""
+
+
 class Terminal:
     """The chat screen in a pseudo-terminal of 100 × 30."""
 
-    def __init__(self, *, controlling: bool = False) -> None:
+    def __init__(self, *, controlling: bool = False, program: Sequence[str] = CORRAL) -> None:
         self.output = b""
         self.ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         self.before = termios.tcgetattr(theirs)
         self._theirs = theirs
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "corral"],
+            [sys.executable, "-P", *program],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -70,6 +79,17 @@ class Terminal:
             if len(self.output) == size:
                 break
         return int(self.process.returncode)
+
+    def wait_until_gone(self, process: psutil.Process) -> None:
+        """Until it has ended, and what it wrote at the end was read."""
+        deadline = time.monotonic() + 10
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "the screen's process is still there"
+            self.read(0.05)
+        size = -1
+        while size != len(self.output):
+            size = len(self.output)
+            self.read(0.1)
 
     @property
     def screen(self) -> psutil.Process:
@@ -123,14 +143,54 @@ def test_whatever_ends_the_screen_the_terminal_is_restored(terminal: Terminal, n
         assert name.encode() in terminal.output[-400:]
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "launcher"])
+def test_a_screen_that_was_spawned_is_looked_after_as_well(private_home: Path, name: str) -> None:
+    terminal = Terminal(program=SPAWNING)
+    try:
+        terminal.wait_for(b"Keep your llamas")
+        screen = terminal.screen
+        if name == "launcher":
+            terminal.process.kill()
+            terminal.process.wait()
+            terminal.wait_until_gone(screen)
+        else:
+            screen.send_signal(getattr(signal, name))
+            assert terminal.wait_for_end() == 128 + getattr(signal, name)
+        terminal.assert_restored()
+    finally:
+        terminal.free()
+
+
+def test_the_working_folder_is_no_place_to_import_from(private_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "platformdirs.py").write_text("raise SystemExit('imported from the folder')")
+    program = (
+        "import sys\n"
+        "from corral import launcher\n"
+        "def screen(lifeline):\n"
+        "    import platformdirs\n"
+        "    print('here', platformdirs.__file__)\n"
+        "    return 0\n"
+        "sys.exit(launcher.run(screen, []))"
+    )
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        stdin=theirs,
+        capture_output=True,
+        timeout=30,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0, done.stderr
+    assert b"site-packages" in done.stdout
+
+
 def test_nothing_outlives_the_launcher(terminal: Terminal) -> None:
     screen = terminal.screen
     terminal.process.kill()
     terminal.process.wait()
-    deadline = time.monotonic() + 5
-    while screen.is_running() and screen.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the screen's process is still there"
-        terminal.read(0.05)
+    terminal.wait_until_gone(screen)
     terminal.assert_restored()
 
 

@@ -154,6 +154,19 @@ def test_answers_too_short_to_tell_teach_nothing(
     assert not fitter.fit(model).measured
 
 
+def test_the_speed_of_an_answer_that_was_guessed_is_not_the_model_s(
+    fitter: Fitter, model: LocalModel, header: Header
+) -> None:
+    ran = run(40.0)
+    count = ran.usage.completion_tokens
+    guessed = ran.model_copy(update={"drafted": count, "accepted": count // 2})
+    fitter.learn(model, header, loaded(), guessed)
+    assert not fitter.fit(model).measured
+    # Guesses that were wrong cost next to nothing.
+    fitter.learn(model, header, loaded(), guessed.model_copy(update={"accepted": count // 20}))
+    assert fitter.fit(model).measured
+
+
 def test_a_run_on_cards_that_nobody_knows_yet_teaches_nothing(
     fitter: Fitter, model: LocalModel, header: Header
 ) -> None:

@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 from corral.chat.conversation import Conversation, Message
 from corral.chatting import Chatting
 from corral.engine.engine import Engine
+from corral.engine.states.shelf import Shelf
 from corral.models.catalog import Catalog, find_catalogue
 from corral.models.downloads.downloads import Downloads
 from corral.models.fit.fitter import Fitter
@@ -180,6 +181,7 @@ async def chat(
     model: bool = True,
     copy_fails: bool = False,
     environment: dict[str, str] | None = None,
+    shelf: Shelf | None = None,
     **engine: Any,
 ) -> AsyncIterator[Chat]:
     """Run the application headless; the same folder again is a second start.
@@ -187,6 +189,7 @@ async def chat(
     Args:
         fill: writes a history before the start.
         model: whether there is one that can answer.
+        shelf: what is kept of evaluated prompts.
         engine: further arguments of :class:`ScriptedEngine`.
     """
     paths = Paths(folder / "config", folder / "data", folder / "cache", folder / "logs")
@@ -212,6 +215,7 @@ async def chat(
     chatting = Chatting(store, library, scripted, settings)
     # The application never closes the parts: whoever made them does.
     parts = parts_with(paths, settings, store, library, chatting)
+    parts.states = shelf
     app = CorralApp(
         lambda: parts,
         paths,

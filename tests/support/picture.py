@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.hub import HubServer, hub_server
+from textual.pilot import Pilot
 
 from corral.chatting import Options
 from corral.models.catalog import Catalog, find_catalogue
@@ -80,7 +81,9 @@ def downloading(folder: Path) -> Iterator[HubServer]:
                     os.environ[name] = value
 
 
-async def picture(folder: Path, theme: str, size: tuple[int, int], path: Path) -> None:
+async def picture(
+    folder: Path, theme: str, size: tuple[int, int], path: Path, *, all: bool = False
+) -> None:
     parts = seeded(folder)
     await talk(parts)
     await parts.calibrate()
@@ -108,7 +111,20 @@ async def picture(folder: Path, theme: str, size: tuple[int, int], path: Path) -
             for _ in range(60):
                 await pilot.pause(0.05)
             save(app, path.with_name(path.name.replace("chat-", "models-")))
+            if all:
+                await others(app, pilot, path)
         parts.close_stores()
+
+
+async def others(app: CorralApp, pilot: Pilot[None], path: Path) -> None:
+    """Screens that the README does not show."""
+    await pilot.press("escape")
+    for action, name in (("settings", "settings-"), ("kept_prompts", "kept-")):
+        await app.run_chat_action(action)
+        for _ in range(20):
+            await pilot.pause(0.05)
+        save(app, path.with_name(path.name.replace("chat-", name)))
+        await pilot.press("escape")
 
 
 def save(app: CorralApp, path: Path) -> None:
@@ -125,7 +141,7 @@ def main() -> None:
         for suffix, size in sizes.items():
             with tempfile.TemporaryDirectory() as home:
                 path = folder / f"chat-{look}{suffix}.svg"
-                asyncio.run(picture(Path(home), theme, size, path))
+                asyncio.run(picture(Path(home), theme, size, path, all=bool(sys.argv[1:])))
                 print(path)
 
 

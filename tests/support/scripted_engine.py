@@ -47,6 +47,8 @@ class ScriptedEngine:
     prompts: list[int] = field(default_factory=list)
     """Tokens of every prompt that was to be answered."""
     stops: int = 0
+    prepared: int = 0
+    """How often a worker was to be started ahead."""
     loads: list[LoadSpec] = field(default_factory=list)
     """Every load that was tried and was not there already."""
     load_errors: list[CorralError] = field(default_factory=list)
@@ -83,6 +85,9 @@ class ScriptedEngine:
 
     async def spare_bytes(self) -> int:
         return self.private_bytes * len(self._warm)
+
+    def prepare(self) -> None:
+        self.prepared += 1
 
     def stop(self) -> None:
         self.stops += 1

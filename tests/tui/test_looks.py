@@ -155,7 +155,7 @@ async def test_the_keys_of_the_footer_can_be_clicked(tmp_path: Path) -> None:
         await c.until(lambda: c.covered)
 
 
-@pytest.mark.parametrize("key", ["ctrl+o", "ctrl+g", "f1", "f2", "f8"])
+@pytest.mark.parametrize("key", ["ctrl+o", "ctrl+g", "f1", "f2", "f8", "f9"])
 async def test_other_screens_open_and_close(tmp_path: Path, key: str) -> None:
     async with chat(tmp_path, fill=one) as c:
         await c.pilot.press(key)

@@ -14,6 +14,7 @@ from corral.tui import slash
         ("/MODEL", "model", ""),
         ("/models", "models", ""),
         ("/new ", "new", ""),
+        ("/bench", "bench", ""),
         ("/quit", "quit", ""),
     ],
 )

@@ -44,8 +44,18 @@ def test_statistics_say_what_is_known() -> None:
         "212 tokens",
         "41.2 tok/s",
         "first token 0.18 s",
-        "1 024 of 1 061 prompt tokens reused",
+        "reused 1 024 of 1 061",
     ]
+    guessed = usage | {"drafted_tokens": 256, "accepted_tokens": 136}
+    assert wording.statistics(message(1, usage=guessed, timings=timings)) == [
+        "212 tokens",
+        "41.2 tok/s",
+        "64 % guessed",
+        "first token 0.18 s",
+        "reused 1 024 of 1 061",
+    ]
+    guessed["accepted_tokens"] = 0
+    assert "guessed" not in " ".join(wording.statistics(message(1, usage=guessed)))
     assert wording.statistics(message(1)) == []
     # A damaged row is no reason to end.
     assert wording.statistics(message(1, usage={"completion_tokens": "many"})) == []

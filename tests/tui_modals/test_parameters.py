@@ -101,10 +101,11 @@ async def test_values_that_exclude_each_other_are_not_saved() -> None:
     async with app.run_test() as pilot:
         screen = screen_for(type_v="q8_0", flash_attn="off")
         await app.open(screen)
+        await pilot.pause()
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "needs flash attention, which is off" in shown(pilot))
         assert app.result is PENDING
-        assert screen.focused is row(screen, "type_v").query_one(Input)
+        await until(pilot, lambda: screen.focused is row(screen, "type_v").query_one(Input))
 
 
 async def test_enter_shows_the_choices() -> None:

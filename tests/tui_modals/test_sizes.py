@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.shelf import kept_prompts
 from tests.tui_modals.host import SIZES, Host, is_shown, local, shown, until
 from tests.tui_modals.models_host import (
     LICENCE,
@@ -21,10 +22,13 @@ from tests.tui_modals.models_host import (
 from textual.screen import ModalScreen
 
 from corral.chat.conversation import Conversation
+from corral.kept import KeptPrompts
 from corral.models.downloads.files import Leftover
+from corral.settings import Settings
 from corral.tui.screens.dialogs import ChoiceDialog, ConfirmDialog, TextDialog
 from corral.tui.screens.help import HelpScreen
 from corral.tui.screens.importing import PathDialog
+from corral.tui.screens.kept import KeptScreen
 from corral.tui.screens.log import LogScreen
 from corral.tui.screens.models.adopting import AdoptScreen
 from corral.tui.screens.models.cleaning import CleanScreen
@@ -34,6 +38,7 @@ from corral.tui.screens.models.hub_search import HubSearchScreen
 from corral.tui.screens.models.licence import LicenceScreen
 from corral.tui.screens.models.words import middle_cut
 from corral.tui.screens.parameters import ParametersScreen
+from corral.tui.screens.settings import SettingsScreen, Surroundings
 from corral.tui.themes import THEMES
 
 
@@ -42,6 +47,15 @@ def cleaning() -> CleanScreen:
     downloads.left = [Leftover(Path("/data/models/o--r/left.gguf.part"), 10**9, 0.0)]
     library = ModelLibrary(local(), local("copy"))
     return CleanScreen(library, downloads)  # type: ignore[arg-type]
+
+
+def nothing_kept() -> KeptPrompts:
+    return kept_prompts(Path("none"), ())
+
+
+def settings() -> SettingsScreen:
+    around = Surroundings(kept=nothing_kept(), free=lambda: 10**12)
+    return SettingsScreen(Settings(), lambda setting, value, reset: "", around)
 
 
 SCREENS: dict[str, tuple[Callable[[], ModalScreen[Any]], str]] = {
@@ -59,6 +73,8 @@ SCREENS: dict[str, tuple[Callable[[], ModalScreen[Any]], str]] = {
         lambda: ParametersScreen(Conversation(1, "Title", 0, 0), local()),
         "Parameters",
     ),
+    "settings": (settings, "Settings"),
+    "kept prompts": (lambda: KeptScreen(nothing_kept(), 0), "Kept prompts"),
     "help": (HelpScreen, "Help"),
     "log": (lambda: LogScreen(Path("none.log")), "The engine's log"),
 }

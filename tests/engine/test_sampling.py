@@ -1,0 +1,81 @@
+"""What is left out of a sampler chain changes nothing in what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import llama_cpp.llama_cpp as L
+import pytest
+
+from corral.engine.llama import library
+from corral.engine.llama.cancel import CancelFlag
+from corral.engine.llama.model import LlamaModel
+from corral.engine.llama.sampling import Chain
+from corral.engine.protocol import LoadSpec, Sampling
+
+
+@cache
+def log() -> library.NativeLog:
+    """Kept for good: llama.cpp goes on calling it."""
+    return library.start()
+
+
+@pytest.fixture(scope="module")
+def model(starter: Path) -> Iterator[LlamaModel]:
+    spec = LoadSpec(path=str(starter), n_ctx=512, threads=2)
+    model = LlamaModel(spec, log(), lambda _: None, CancelFlag())
+    yield model
+    model.close()
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.6, top_p=0.9, seed=1),
+        Sampling(temperature=0.8, top_p=1.0, seed=2),
+        Sampling(temperature=0.3, top_p=0.95, seed=3),
+    ],
+    ids=lambda s: f"{s.temperature}",
+)
+def test_dropping_the_impossible_ahead_says_the_same(model: LlamaModel, sampling: Sampling) -> None:
+    seed = sampling.seed or 0
+    ours = Chain(sampling, model.vocab, n_ctx=512, seed=seed)
+    assert L.llama_sampler_chain_n(ours.pointer) == 3 + (sampling.top_p < 1), "one drops"
+    plain = L.llama_sampler_chain_init(L.llama_sampler_chain_default_params())
+    L.llama_sampler_chain_add(plain, L.llama_sampler_init_temp(sampling.temperature))
+    L.llama_sampler_chain_add(plain, L.llama_sampler_init_top_p(sampling.top_p, 1))
+    L.llama_sampler_chain_add(plain, L.llama_sampler_init_dist(seed))
+    model.begin(model.vocab.encode([("text", "Once upon a time there was")]))
+    model.evaluate(lambda *_: None)
+    said = []
+    for _ in range(60):
+        token = ours.sample(model.context)
+        assert token == L.llama_sampler_sample(plain, model.context, -1)
+        said.append(token)
+        model.step([token])
+    assert len(set(said)) > 20
+    ours.close()
+    L.llama_sampler_free(plain)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "length"),
+    [
+        (Sampling(temperature=0), 1),
+        (Sampling(temperature=0.6, top_p=0.9), 4),
+        # Already few, much too hot, or measured over all of them: nothing is dropped ahead.
+        (Sampling(temperature=0.6, top_p=0.9, top_k=40), 4),
+        (Sampling(temperature=1.0, top_p=0.9), 2),
+        (Sampling(temperature=1.5, top_p=0.9), 3),
+        (Sampling(temperature=0.6, samplers=("temperature", "top_n_sigma"), top_n_sigma=1), 3),
+        (Sampling(temperature=0.6, mirostat=2), 2),
+        (Sampling(temperature=0.5, top_p=0.9, dynatemp_range=0.2), 3),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else "",
+)
+def test_a_chain_has_what_is_active(model: LlamaModel, sampling: Sampling, length: int) -> None:
+    chain = Chain(sampling, model.vocab, n_ctx=512, seed=1)
+    assert L.llama_sampler_chain_n(chain.pointer) == length
+    chain.close()
