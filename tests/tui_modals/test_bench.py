@@ -63,7 +63,7 @@ async def test_measures_when_it_opens(parts: Parts) -> None:
 async def test_esc_ends_it_first(parts: Parts) -> None:
     app = Host()
     async with app.run_test() as pilot:
-        bench = Bench(parts)
+        bench = Bench(parts, rounds=2_000)
         screen = BenchScreen(lambda tell: bench.run("tiny", tell), "Tiny Llama")
         await app.open(screen)
         await until(pilot, lambda: "prompt and answer" in shown(pilot))

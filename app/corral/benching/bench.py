@@ -44,6 +44,8 @@ WARM_UP = 32
 CONVERSATION = "bench"
 KEEPING_SECONDS = 10.0
 """The longest that what was evaluated may take to get to the disk."""
+DECIDING_SECONDS = 2.0
+"""Where nothing was begun by then, nothing will be kept."""
 STALE_SECONDS = 3600.0
 _ENDS = ("bos", "eos", "eot", "eom", "unknown", "padding")
 
@@ -263,10 +265,13 @@ class _Run:
         """Wait until what was evaluated is on the disk, where that works at all."""
         self._next("keeping what was read")
         folder = Path(states.folder)
-        end = time.monotonic() + KEEPING_SECONDS
-        while time.monotonic() < end:
-            if list(folder.rglob("*.kv")) and not list(folder.rglob("*.tmp")):
+        begun = time.monotonic()
+        while time.monotonic() < begun + KEEPING_SECONDS:
+            kept, unfinished = list(folder.rglob("*.kv")), list(folder.rglob("*.tmp"))
+            if kept and not unfinished:
                 return
+            if not kept and not unfinished and time.monotonic() > begun + DECIDING_SECONDS:
+                return  # Evaluating it again is faster than reading it.
             await asyncio.sleep(0.1)
 
     # --- what it comes to -------------------------------------------------------------------------
