@@ -17,6 +17,7 @@ from corral.engine.engine import Engine
 from corral.engine.protocol import Device, States
 from corral.engine.states.shelf import Shelf
 from corral.errors import CorralError
+from corral.kept import KeptPrompts
 from corral.loading.loader import machine_with
 from corral.models import catalog as catalogue
 from corral.models.catalog import Catalog, CatalogError
@@ -110,7 +111,7 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
     shelf = Shelf(paths.cache / "kv") if save else None
     engine = Engine(
         paths.engine_log,
-        states=_states(shelf, settings.engine.kv_disk) if shelf else None,
+        states=_states(shelf, disk, settings.engine.kv_disk) if shelf else None,
         keep_warm=settings.engine.keep_warm,
         idle_seconds=60 * settings.engine.idle_minutes,
     )
@@ -142,18 +143,18 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
     return parts
 
 
-def _states(shelf: Shelf, gigabytes: float) -> States:
+def _states(shelf: Shelf, disk: Store, gigabytes: float) -> States:
     """Where the engine keeps evaluated prompts, and how much of them.
 
     Args:
         gigabytes: as in the settings; below 0 it follows the disk, as free as without them.
     """
-    limit = int(gigabytes * 1e9)
-    if limit == 0:
-        shelf.clear()  # What was kept before is not wanted any more.
+    free = 0
     if gigabytes < 0:
-        free = shutil.disk_usage(shelf.folder.parent).free
-        limit = shelf.default_limit(free + shelf.total())
+        free = shutil.disk_usage(shelf.folder.parent).free + shelf.total()
+    limit = KeptPrompts(shelf, disk).limit(gigabytes, free)
+    if gigabytes == 0:
+        shelf.clear()  # What was kept before is not wanted any more.
     return States(folder=str(shelf.folder), limit=limit)
 
 
