@@ -45,7 +45,8 @@ def run() -> dict[str, Any]:
 async def against(reference: LlamaBench, case: Case, threads: int) -> Pairs:
     """One token of prompt, then as many as llama-bench generates; the first one is not timed."""
     engine = make()
-    await load(engine, case.path, n_ctx=case.n_ctx, threads=threads)
+    # llama-bench begins with an empty cache each time: nothing stays warm beside the answer here.
+    await load(engine, case.path, n_ctx=case.n_ctx, threads=threads, n_seq_max=1)
 
     async def ours() -> float:
         return (await answer(engine, [1], case.generate + 1)).generation

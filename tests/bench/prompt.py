@@ -39,7 +39,8 @@ def run() -> dict[str, Any]:
 async def against(reference: LlamaBench, case: Case, threads: int) -> Pairs:
     """From the request to the first token, which is sampled too: so a person waits for it."""
     engine = make()
-    await load(engine, case.path, n_ctx=case.n_ctx, threads=threads)
+    # llama-bench begins with an empty cache each time: nothing stays warm beside the answer here.
+    await load(engine, case.path, n_ctx=case.n_ctx, threads=threads, n_seq_max=1)
 
     async def ours() -> float:
         done = await answer(engine, words(case.prompt), 1)

@@ -11,7 +11,6 @@ knows no clock and no native code.
 from __future__ import annotations
 
 from collections import deque
-from statistics import fmean
 from typing import NamedTuple
 
 TRIAL_SECONDS = (0.08, 0.3)
@@ -46,6 +45,9 @@ ROOM = 0.6
 
 SOON_SECONDS = 0.4
 
+CALM_SECONDS = 1.0
+"""Computing time without a doubt after which nobody is expected to come in between."""
+
 
 class Setting(NamedTuple):
     """How to compute."""
@@ -53,6 +55,46 @@ class Setting(NamedTuple):
     threads: int
     short: bool = False
     """Threads that wait sleep at once, and spin else."""
+
+
+class Recent:
+    """The last steps: what a unit of work cost in each, and how long it took; sums, because this
+    is asked between any two tokens.
+    """
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[float, float]] = deque()
+        self._cost = 0.0
+        self.seconds = 0.0
+        """Of all of them together."""
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def mean(self) -> float:
+        """What a unit cost, on average."""
+        return self._cost / len(self._steps)
+
+    def last(self, count: int) -> list[float]:
+        """The costs of so many, the newest first."""
+        return [cost for (cost, _), _ in zip(reversed(self._steps), range(count), strict=False)]
+
+    def add(self, cost: float, seconds: float) -> None:
+        self._steps.append((cost, seconds))
+        self._cost += cost
+        self.seconds += seconds
+
+    def keep(self, least: int, seconds: float) -> None:
+        """Forget the oldest, but for so many, as long as the others took so long."""
+        while len(self._steps) > least and self.seconds - self._steps[0][1] >= seconds:
+            cost, spent = self._steps.popleft()
+            self._cost -= cost
+            self.seconds -= spent
+
+    def clear(self) -> None:
+        self._steps.clear()
+        self._cost = self.seconds = 0.0
 
 
 class ThreadGovernor:
@@ -74,8 +116,8 @@ class ThreadGovernor:
         self._waits = waits
         self._usual: float | None = None
         """Seconds per unit of work of the setting in use, in its good moments."""
-        self._recent: deque[tuple[float, float]] = deque()
-        """The last steps with this setting: the cost of a unit, and all the seconds."""
+        self._recent = Recent()
+        """The last steps with this setting."""
         self._reference: float | None = None
         """While looking around: what the setting in use before cost at the end."""
         self._trial: dict[Setting, float] = {}
@@ -109,6 +151,12 @@ class ThreadGovernor:
     @property
     def short(self) -> bool:
         return self.setting.short
+
+    @property
+    def calm(self) -> bool:
+        """Whether all threads compute undisturbed, for some time now."""
+        undoubted = self._usual is not None and self._age > CALM_SECONDS
+        return undoubted and self.setting == Setting(self._most)
 
     def limit(self, work: int = 1, rows: int = 1) -> float | None:
         """Seconds after which a step of that size is certainly held up by somebody."""
@@ -144,7 +192,7 @@ class ThreadGovernor:
             cost = known
         self._age += seconds
         self._steps += 1
-        self._recent.append((cost, seconds))
+        self._recent.add(cost, seconds)
         if self._usual is None:
             self._try(cost)
         else:
@@ -168,13 +216,12 @@ class ThreadGovernor:
 
     def _try(self, cost: float) -> None:
         """Judge the setting on trial as soon as it is clear what it is worth."""
-        so_far = self._mean()
+        so_far = self._recent.mean
         best = self._best()
         hopeless = best is not None and (
             cost > HOLD_UP * best or (len(self._recent) > 1 and so_far > 1.6 * best)
         )
-        spent = sum(seconds for _, seconds in self._recent)
-        if not hopeless and spent < TRIAL_SECONDS[len(self._recent) < 2]:
+        if not hopeless and self._recent.seconds < TRIAL_SECONDS[len(self._recent) < 2]:
             return
         self._trial[self.setting] = so_far
         self._recent.clear()
@@ -222,24 +269,19 @@ class ThreadGovernor:
         self._recent.clear()
         self.setting = self._untried.pop(0)
 
-    def _mean(self) -> float:
-        return fmean(cost for cost, _ in self._recent)
-
     # --- watching ---------------------------------------------------------------------------------
 
     def _watch(self, cost: float) -> None:
         usual = self._usual
         assert usual is not None
-        spent = sum(seconds for _, seconds in self._recent)
-        while len(self._recent) > 3 and spent - self._recent[0][1] >= WINDOW_SECONDS:
-            spent -= self._recent.popleft()[1]
-        now = self._mean()
+        self._recent.keep(3, WINDOW_SECONDS)
+        now = self._recent.mean
         # An answer slows down as its context grows, so the usual may rise, but slowly: what comes
         # at once is a neighbour. A single lucky step must not lower it either.
         self._usual = min(cost, 1.003 * usual) if cost > usual else usual + 0.1 * (cost - usual)
         slower = len(self._recent) >= 3 and now > SLOWER * usual and self._age > self._settle
-        late = [cost for cost, _ in list(self._recent)[-3:] if cost > COLLAPSE * usual]
-        collapsed = len(late) >= 2 and self._age > self._settle / 4
+        late = sum(cost > COLLAPSE * usual for cost in self._recent.last(3))
+        collapsed = late >= 2 and self._age > self._settle / 4
         # More threads are no cure for a slow one: they have their own time.
         doubt = (slower or collapsed) and self.threads > 1
         if (doubt or self._grows()) and self._around(self.setting):

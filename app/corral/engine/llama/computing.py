@@ -97,7 +97,8 @@ class Computing:
             L.llama_set_n_threads(self._context, *wanted)
         if governor.short != self._waits.short:
             self._waits.set_short(governor.short)
-        self._guard.begin(governor.limit(work, rows) if self._tells(governor, work) else None)
+        limit = governor.limit(work, rows) if self._tells(governor, work) else None
+        self._guard.begin(limit, calm=governor.calm)
         self._began = time.perf_counter()
 
 

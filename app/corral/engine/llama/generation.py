@@ -15,7 +15,7 @@ from corral.engine.llama.sampling import Chain
 from corral.engine.llama.states import Keeper
 from corral.engine.llama.vocab import TextStream
 
-FLUSH_SECONDS = 0.03
+FLUSH_SECONDS = 0.05
 """Pieces that come faster than this travel together: the screen cannot show them one by one."""
 
 

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import llama_cpp.llama_cpp as L
+import numpy as np
+from numpy.typing import NDArray
 
+from corral.engine.llama.cancel import LoadError
 from corral.engine.llama.vocab import Vocab
 from corral.engine.protocol import SamplerName, Sampling
 
@@ -16,6 +19,11 @@ IMPOSSIBLE = 1e-5
 """Probability, in parts of the likeliest token's, that all tokens dropped ahead have together."""
 HOT = 0.85
 """Temperature above which too little can be dropped to be worth a look."""
+_logits_address = L._lib["llama_get_logits_ith"]
+_logits_address.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+_logits_address.restype = ctypes.c_void_p
+RECORD = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+"""A ``llama_token_data``."""
 
 
 class Chain:
@@ -32,9 +40,12 @@ class Chain:
         self._n_ctx = n_ctx
         self._seed = seed
         self._keep: list[Any] = []
+        self._bias = self._logit_bias()
+        self._candidates: Candidates | None = None
+        """For what is looked at by array alone, before the chain sees the rest."""
+        self._views: dict[int, NDArray[np.float32]] = {}
+        """Rows of logits by their address: to make one takes longer than to read it."""
         self.pointer = L.llama_sampler_chain_init(L.llama_sampler_chain_default_params())
-        if sampling.logit_bias:
-            self._add(self._logit_bias())
         builders: dict[SamplerName, Callable[[], Any]] = {
             "penalties": self._penalties,
             "dry": self._dry,
@@ -50,23 +61,55 @@ class Chain:
         # mirostat replaces the cutting samplers, as in llama.cpp.
         greedy = sampling.temperature == 0
         keep = {"penalties", "dry"} if greedy else {"penalties", "dry", "temperature"}
-        names = [n for n in dict.fromkeys(sampling.samplers) if n in keep or not sampling.mirostat]
+        names = [
+            name
+            for name in dict.fromkeys(sampling.samplers)
+            if (name in keep or not (sampling.mirostat or greedy)) and self._active(name)
+        ]
+        self._likeliest = greedy and not names
+        if not greedy and names[:1] == ["temperature"] and self._few(names):
+            self._candidates = Candidates(vocab.size, sampling.temperature)
         for name in names:
-            if name in keep or not greedy:
-                if name == "temperature" and self._comes_first(name, names):
-                    self._add(self._drop_impossible())
-                self._add(builders[name]())
+            self._add(builders[name]())
         self._add(L.llama_sampler_init_greedy() if greedy else self._selecting())
 
     def sample(self, context: Any, row: int = -1) -> int:
-        """The next token after a row of logits, -1 is the last; llama.cpp also accepts it."""
+        """The next token after a row of logits, -1 is the last; the chain also accepts it.
+
+        The biases are added to the row itself: no row is sampled from twice.
+        """
+        if self._likeliest or self._candidates is not None or self._bias is not None:
+            logits = self._row(context, row)
+            if self._bias is not None:
+                ids, values = self._bias
+                logits[ids] += values
+            if self._likeliest:
+                return int(logits.argmax())
+            if self._candidates is not None:
+                token = self._candidates.sample(self.pointer, logits)
+                if token is not None:
+                    return token
         return int(L.llama_sampler_sample(self.pointer, context, row))
+
+    def _row(self, context: Any, row: int) -> NDArray[np.float32]:
+        """The logits themselves, not a copy.
+
+        Raises:
+            LoadError: llama.cpp has no such row.
+        """
+        address = _logits_address(context, row)
+        if address is None:
+            raise LoadError("the model gave no logits")
+        view = self._views.get(address)
+        if view is None:
+            # A context has one place for them, with as many rows as a step has.
+            memory = (ctypes.c_float * self._vocab.size).from_address(address)
+            view = self._views[address] = np.ctypeslib.as_array(memory)
+        return view
 
     def accept_prompt(self, tokens: Iterable[int]) -> None:
         """Let the penalties see the prompt, as llama.cpp's own programs do."""
-        s = self._sampling
-        penalties = s.repeat_penalty != 1 or s.frequency_penalty != 0 or s.presence_penalty != 0
-        if not penalties and s.dry_multiplier == 0:
+        if not (self._active("penalties") or self._active("dry")):
             return
         for token in tokens:
             L.llama_sampler_accept(self.pointer, token)
@@ -81,37 +124,31 @@ class Chain:
         if sampler:
             L.llama_sampler_chain_add(self.pointer, sampler)
 
-    def _drop_impossible(self) -> Any:
-        """Leave out what the temperature makes impossible, before it is computed for everything.
-
-        An exponential for each of 50,000 tokens takes as long as 5 % of a small model's token. All
-        that is left out together has less than :data:`IMPOSSIBLE` of the likeliest token's
-        probability, which is what the rounding of llama.cpp's own sum amounts to.
-        """
+    def _active(self, name: SamplerName) -> bool:
         s = self._sampling
-        # A changing temperature goes by how many candidates there are, mirostat by all of them.
-        if s.mirostat or s.dynatemp_range > 0 or not 0 < s.temperature <= HOT:
-            return None
-        least = math.log(IMPOSSIBLE / self._vocab.size) * s.temperature
-        return L.llama_sampler_init_min_p(math.exp(least), 1)
-
-    def _comes_first(self, name: SamplerName, names: Sequence[SamplerName]) -> bool:
-        """Whether nothing before it has cut the candidates, or looks at all of them."""
-        s = self._sampling
-        active = {
+        return {
+            "penalties": s.repeat_penalty != 1
+            or s.frequency_penalty != 0
+            or s.presence_penalty != 0,
+            "dry": s.dry_multiplier != 0,
             "top_n_sigma": s.top_n_sigma > 0,
             "top_k": s.top_k > 0,
             "typical_p": s.typical_p < 1,
             "top_p": s.top_p < 1,
             "min_p": s.min_p > 0,
-            "xtc": s.xtc_probability > 0,
-        }
-        before = names[: names.index(name)]
-        after = names[names.index(name) :]
-        # The width of all logits is measured by this one alone.
-        return not any(active.get(n) for n in before) and not (
-            "top_n_sigma" in after and active["top_n_sigma"]
-        )
+            "xtc": s.xtc_probability != 0,
+            "temperature": s.temperature != 1 or s.dynatemp_range > 0,
+        }[name]
+
+    def _few(self, names: Sequence[SamplerName]) -> bool:
+        """Whether what the temperature makes impossible is much, and nobody asks for it.
+
+        A changing temperature goes by how many candidates there are, mirostat by all of them, and
+        top-n-sigma measures the width of all logits.
+        """
+        s = self._sampling
+        settled = not s.mirostat and s.dynatemp_range <= 0 and "top_n_sigma" not in names
+        return settled and 0 < s.temperature <= HOT
 
     def _selecting(self) -> Any:
         s = self._sampling
@@ -123,16 +160,14 @@ class Chain:
             return L.llama_sampler_init_mirostat_v2(self._seed, s.mirostat_tau, s.mirostat_eta)
         return L.llama_sampler_init_dist(self._seed)
 
-    def _logit_bias(self) -> Any:
-        pairs = [(t, b) for t, b in self._sampling.logit_bias.items() if 0 <= t < self._vocab.size]
-        array = (L.llama_logit_bias * len(pairs))(*pairs)
-        self._keep.append(array)
-        return L.llama_sampler_init_logit_bias(self._vocab.size, len(pairs), array)
+    def _logit_bias(self) -> tuple[NDArray[np.intp], NDArray[np.float32]] | None:
+        pairs = {t: b for t, b in self._sampling.logit_bias.items() if 0 <= t < self._vocab.size}
+        if not pairs:
+            return None
+        return np.array([*pairs], np.intp), np.array([*pairs.values()], np.float32)
 
     def _penalties(self) -> Any:
         s = self._sampling
-        if s.repeat_penalty == 1 and s.frequency_penalty == 0 and s.presence_penalty == 0:
-            return None
         last_n = self._n_ctx if s.penalty_last_n < 0 else s.penalty_last_n
         return L.llama_sampler_init_penalties(
             self._vocab.size, last_n, s.repeat_penalty, s.frequency_penalty, s.presence_penalty
@@ -140,8 +175,6 @@ class Chain:
 
     def _dry(self) -> Any:
         s = self._sampling
-        if s.dry_multiplier == 0:
-            return None
         breakers = [text.encode() for text in s.dry_sequence_breakers]
         array = (ctypes.c_char_p * len(breakers))(*breakers)
         self._keep.append(array)
@@ -157,29 +190,22 @@ class Chain:
         )
 
     def _top_n_sigma(self) -> Any:
-        n = self._sampling.top_n_sigma
-        return L.llama_sampler_init_top_n_sigma(n) if n > 0 else None
+        return L.llama_sampler_init_top_n_sigma(self._sampling.top_n_sigma)
 
     def _top_k(self) -> Any:
-        k = self._sampling.top_k
-        return L.llama_sampler_init_top_k(k) if k > 0 else None
+        return L.llama_sampler_init_top_k(self._sampling.top_k)
 
     def _typical_p(self) -> Any:
-        p = self._sampling.typical_p
-        return L.llama_sampler_init_typical(p, 1) if p < 1 else None
+        return L.llama_sampler_init_typical(self._sampling.typical_p, 1)
 
     def _top_p(self) -> Any:
-        p = self._sampling.top_p
-        return L.llama_sampler_init_top_p(p, 1) if p < 1 else None
+        return L.llama_sampler_init_top_p(self._sampling.top_p, 1)
 
     def _min_p(self) -> Any:
-        p = self._sampling.min_p
-        return L.llama_sampler_init_min_p(p, 1) if p > 0 else None
+        return L.llama_sampler_init_min_p(self._sampling.min_p, 1)
 
     def _xtc(self) -> Any:
         s = self._sampling
-        if s.xtc_probability == 0:
-            return None
         return L.llama_sampler_init_xtc(s.xtc_probability, s.xtc_threshold, 1, self._seed)
 
     def _temperature(self) -> Any:
@@ -188,4 +214,41 @@ class Chain:
             return L.llama_sampler_init_temp_ext(
                 s.temperature, s.dynatemp_range, s.dynatemp_exponent
             )
-        return L.llama_sampler_init_temp(s.temperature) if s.temperature != 1 else None
+        return L.llama_sampler_init_temp(s.temperature)
+
+
+class Candidates:
+    """The tokens that a temperature leaves possible, chosen by array.
+
+    llama.cpp's own way copies a record for each of the vocabulary's tokens and computes an
+    exponential for each: with 50,000 of them 2 to 4 % of a small model's token. All that is left
+    out here together has less than :data:`IMPOSSIBLE` of the likeliest token's probability, which
+    is what the rounding of llama.cpp's own sum amounts to.
+
+    Args:
+        size: tokens of the vocabulary.
+        temperature: above zero.
+    """
+
+    def __init__(self, size: int, temperature: float) -> None:
+        self._least = math.log(IMPOSSIBLE / size) * temperature
+        self._records = (L.llama_token_data * size)()
+        self._view = np.frombuffer(self._records, RECORD)
+        self._array = L.llama_token_data_array()
+        self._array.data = ctypes.cast(self._records, ctypes.POINTER(L.llama_token_data))
+
+    def sample(self, chain: Any, logits: NDArray[np.float32]) -> int | None:
+        """Apply the chain; None where no logit is a number, which only llama.cpp has a way with."""
+        ids = np.flatnonzero(logits >= logits.max() + self._least)
+        count = len(ids)
+        if not count:
+            return None
+        view = self._view[:count]
+        view["id"] = ids
+        view["logit"] = logits[ids]
+        array = self._array
+        array.size, array.selected, array.sorted = count, -1, False
+        L.llama_sampler_apply(chain, ctypes.byref(array))
+        token = int(self._view["id"][array.selected])
+        L.llama_sampler_accept(chain, token)
+        return token
