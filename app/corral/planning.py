@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -293,12 +294,13 @@ async def build_prompt(
     """
     budget = n_ctx - answer_reserve(n_ctx, plan.max_tokens)
     rendered: dict[int, Prompt] = {}
+    sizes = [len(turn.user) + len(turn.answer or "") for turn in reversed(dialogue)]
+    sizes = [*accumulate(sizes)][::-1]
 
     async def cost(start: int) -> int:
+        if sizes[start] > LONGEST_TOKEN * n_ctx:
+            return sizes[start] // LONGEST_TOKEN  # At least so many: not worth rendering.
         segments, tags = await _segments(engine, plan, dialogue[start:])
-        size = sum(len(value) for _, value in segments)
-        if size > LONGEST_TOKEN * n_ctx:
-            return size // LONGEST_TOKEN  # At least so many: not worth tokenizing.
         rendered[start] = Prompt(
             format=plan.format,
             text="".join(_shown(segment) for segment in segments),

@@ -33,6 +33,17 @@ async def test_asks_little_where_everything_fits() -> None:
     assert asked == [0]
 
 
+async def test_looks_at_little_more_than_fits() -> None:
+    asked = []
+
+    async def cost(start: int) -> int:
+        asked.append(start)
+        return 10 * (1500 - start)
+
+    assert await first_that_fits(1500, 305, cost) == (1470, 300)
+    assert asked[0] == 0 and min(asked[1:]) >= 1500 - 2 * 30 - 2 and len(asked) < 14
+
+
 @pytest.mark.parametrize(
     ("n_ctx", "max_tokens", "reserve"),
     [(4096, 0, 512), (1024, 0, 256), (4096, 100, 100), (512, 9999, 256)],

@@ -27,8 +27,20 @@ async def first_that_fits(
     tokens = await cost(0)
     if tokens <= budget or count == 1:
         return 0, tokens
+    # From the end, twice as many each time: what has no chance is large, and costs the most.
     low, high = 1, count - 1
-    best = await cost(high)
+    best = tokens = await cost(high)
+    if tokens > budget:
+        return high, tokens
+    kept = 2
+    while tokens <= budget and low < high:
+        start = max(low, count - kept)
+        tokens = await cost(start)
+        if tokens <= budget:
+            high, best = start, tokens
+            kept *= 2
+        else:
+            low = start + 1
     while low < high:
         middle = (low + high) // 2
         tokens = await cost(middle)
