@@ -34,6 +34,10 @@ class Message:
     parameters: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     timings: dict[str, Any] | None = None
+    pinned: bool = False
+    """Stays in what the model sees, whatever the window's policy leaves out."""
+    summary: str = ""
+    """What stands for everything above this message in what the model sees; "" is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,12 @@ class Conversation:
     draft: str = ""
     answered_by: str | None = None
     """Name of the model that gave the last answer of the active path."""
+    folder: str = ""
+    """Where a person filed it; levels are separated by ``/``, "" is none."""
+    preset: str = ""
+    """Name of the persona or task it was begun with, "" is none."""
+    origin: str = ""
+    """Which conversation of another history it is a copy of, "" for one's own."""
 
 
 def active_path(messages: Iterable[Message], leaf: int | None) -> list[Message]:

@@ -29,6 +29,8 @@ class Changes(TypedDict, total=False):
     parameters: dict[str, Any]
     active: int | None
     draft: str
+    folder: str
+    preset: str
 
 
 def fetch_conversation(connection: apsw.Connection, id: int) -> Conversation:

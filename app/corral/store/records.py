@@ -17,17 +17,19 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 SELECT_CONVERSATION = """
     SELECT c.id, CAST(c.title AS BLOB), c.created, c.updated,
-    (SELECT count(*) FROM message AS m WHERE m.conversation = c.id),
+    (SELECT count(*) FROM message AS m WHERE m.conversation = c.id AND m.deleted IS NULL),
     c.titled, c.pinned, c.archived, CAST(c.system AS BLOB), CAST(c.model AS BLOB),
     CAST(c.parameters AS BLOB), c.active, CAST(c.draft AS BLOB),
-    (SELECT CAST(m.model AS BLOB) FROM message AS m WHERE m.id = c.active), c.deleted
+    (SELECT CAST(m.model AS BLOB) FROM message AS m WHERE m.id = c.active),
+    CAST(c.folder AS BLOB), CAST(c.preset AS BLOB),
+    CAST(c.origin AS BLOB), c.deleted
     FROM conversation AS c
 """
 
 SELECT_MESSAGE = """
     SELECT id, conversation, parent, role, CAST(text AS BLOB), status, created, stop_reason,
     CAST(error AS BLOB), CAST(model AS BLOB), CAST(parameters AS BLOB), CAST(usage AS BLOB),
-    CAST(timings AS BLOB)
+    CAST(timings AS BLOB), pinned, CAST(summary AS BLOB)
     FROM message
 """
 
@@ -59,7 +61,7 @@ def decode(value: bytes | None) -> str | None:
 def to_conversation(values: Row) -> Conversation:
     """A conversation from a row of :data:`SELECT_CONVERSATION`."""
     id, title, created, updated, messages, titled, pinned, archived = values[:8]
-    system, model, parameters, active, draft, answered_by, _ = values[8:]
+    system, model, parameters, active, draft, answered_by, folder, preset, origin, _ = values[8:]
     answered = (from_json(answered_by) or {}).get("name")
     return Conversation(
         id=id,
@@ -76,13 +78,16 @@ def to_conversation(values: Row) -> Conversation:
         active=active,
         draft=decode(draft) or "",
         answered_by=answered if isinstance(answered, str) else None,
+        folder=decode(folder) or "",
+        preset=decode(preset) or "",
+        origin=decode(origin) or "",
     )
 
 
 def to_message(values: Row) -> Message:
     """A message from a row of :data:`SELECT_MESSAGE`."""
     id, conversation, parent, role, text, status, created, stop_reason = values[:8]
-    error, model, parameters, usage, timings = values[8:]
+    error, model, parameters, usage, timings, pinned, summary = values[8:]
     return Message(
         id=id,
         conversation=conversation,
@@ -97,4 +102,6 @@ def to_message(values: Row) -> Message:
         parameters=from_json(parameters),
         usage=from_json(usage),
         timings=from_json(timings),
+        pinned=bool(pinned),
+        summary=decode(summary) or "",
     )

@@ -19,7 +19,11 @@ from corral.store.pages import Value, records
 from corral.store.schema import migrate
 
 _TABLES = ("conversation", "message", "model_file", "memo", "download", "piece", "licence")
-_LATER: dict[str, tuple[Value, ...]] = {"model_file": (None, None, 0, None)}
+_LATER: dict[str, tuple[Value, ...]] = {
+    "conversation": ("", "", ""),
+    "message": (0, "", None),
+    "model_file": (None, None, 0, None),
+}
 """What rows that an older version wrote lack at their end."""
 _HIGHEST_ID = 1 << 48
 """A higher row id is damage; the ids after it would soon run out."""
@@ -239,6 +243,9 @@ def _replacement(id: int, message: Columns, now: float) -> Columns:
         "created": message["created"] or now,
         "updated": message["created"] or now,
         "deleted": None,
+        "folder": "",
+        "preset": "",
+        "origin": "",
     }
 
 

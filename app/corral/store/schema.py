@@ -190,6 +190,19 @@ ALTER TABLE model_file ADD COLUMN verified REAL;
 UPDATE model_file SET damaged = 0;
 """
 
+# As above, every row is written anew.
+_KEEPING = """
+ALTER TABLE conversation ADD COLUMN folder TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversation ADD COLUMN preset TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversation ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+CREATE INDEX conversation_origin ON conversation (origin) WHERE origin <> '';
+UPDATE conversation SET folder = '';
+ALTER TABLE message ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN summary TEXT NOT NULL DEFAULT '';
+ALTER TABLE message ADD COLUMN deleted REAL;
+UPDATE message SET pinned = 0;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("conversations and messages", _CONVERSATIONS),
     ("search", _SEARCH),
@@ -198,6 +211,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("downloads", _DOWNLOADS),
     ("licences", _LICENCES),
     ("origin of model files", _ORIGIN),
+    ("folders and deleted branches", _KEEPING),
 )
 
 
