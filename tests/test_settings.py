@@ -73,6 +73,16 @@ def test_each_problem_is_named_and_the_rest_is_used(file: Path) -> None:
         assert any(f"line {line}, key {key}" in problem for problem in problems)
 
 
+def test_a_file_that_lies_elsewhere_stays_there(file: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "dotfiles" / "corral.toml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text('theme = "puna"\n')
+    file.parent.mkdir()
+    file.symlink_to(elsewhere)
+    assert save(file, "theme", "altiplano")
+    assert file.is_symlink() and elsewhere.read_text() == 'theme = "altiplano"\n'
+
+
 @pytest.mark.parametrize(
     "content", [b"theme = [", b"\xff\xfe", b"a = 1\na = 2", b"[engine]\nthreads ="]
 )

@@ -165,6 +165,8 @@ def save(path: Path, key: str, value: Any) -> bool:
         place.pop(key, None)
     else:
         place[key] = value
+    if path.is_symlink():  # Somebody keeps it elsewhere, and it stays there.
+        path = path.resolve()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(tomlkit.dumps(document), encoding="utf-8")

@@ -161,6 +161,69 @@ def test_a_screen_that_was_spawned_is_looked_after_as_well(private_home: Path, n
         terminal.free()
 
 
+def test_a_killed_screen_leaves_no_mode_in_either_of_the_two_screens(terminal: Terminal) -> None:
+    terminal.screen.kill()
+    terminal.wait_for_end()
+    end = terminal.output[-600:]
+    # The keyboard protocol belongs to the alternate screen, so it goes before that does.
+    assert 0 <= end.rfind(b"\x1b[<u") < end.rfind(b"\x1b[?1049l")
+    for mode in (b"7h", b"25h", b"1015l", b"1016l", b"2026l", b"2048l"):
+        assert b"\x1b[?" + mode in end, "lines wrap, the cursor shows, nothing is reported"
+
+
+def test_what_was_typed_for_a_killed_screen_never_reaches_the_shell(terminal: Terminal) -> None:
+    screen = terminal.screen
+    terminal.type(b"echo not for you\r" * 50)
+    screen.kill()
+    terminal.wait_for_end()
+    waiting = fcntl.ioctl(terminal._theirs, termios.FIONREAD, struct.pack("i", 0))
+    assert struct.unpack("i", waiting)[0] == 0
+    terminal.assert_restored()
+
+
+def test_a_stop_of_the_whole_group_stops_the_launcher_once(terminal: Terminal) -> None:
+    launcher = psutil.Process(terminal.process.pid)
+    terminal.process.send_signal(signal.SIGTSTP)
+    time.sleep(0.3)
+    assert launcher.status() != psutil.STATUS_STOPPED, "it follows the screen, nobody else"
+    terminal.screen.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while launcher.status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline, "it does not follow a screen that stopped"
+        terminal.read(0.05)
+    terminal.process.send_signal(signal.SIGCONT)
+    while terminal.screen.status() == psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline, "the screen was not woken"
+        terminal.read(0.05)
+    terminal.type(b"\x11")
+    assert terminal.wait_for_end() == 0
+
+
+def test_a_second_signal_does_not_give_a_stuck_screen_more_time() -> None:
+    program = (
+        "import signal, sys, time\n"
+        "from corral import launcher\n"
+        "def screen(lifeline):\n"
+        "    for name in launcher.PATIENCE:\n"
+        "        signal.signal(getattr(signal, name), signal.SIG_IGN)\n"
+        "    print('stuck', flush=True)\n"
+        "    time.sleep(60)\n"
+        "    return 0\n"
+        "sys.exit(launcher.run(screen, []))"
+    )
+    terminal = Terminal(program=("-c", program))
+    try:
+        terminal.wait_for(b"stuck")
+        began = time.monotonic()
+        terminal.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.wait_for_end() == 128 + signal.SIGKILL
+        assert time.monotonic() - began < 15, "two seconds were allowed"
+    finally:
+        terminal.free()
+
+
 def test_the_working_folder_is_no_place_to_import_from(private_home: Path, tmp_path: Path) -> None:
     (tmp_path / "platformdirs.py").write_text("raise SystemExit('imported from the folder')")
     program = (

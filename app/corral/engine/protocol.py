@@ -43,6 +43,8 @@ class Timings(Model):
     """Milliseconds, measured in the worker around the calls."""
 
     load_ms: float = 0.0
+    restore_ms: float = 0.0
+    """Reading what was kept on disk; part of ``first_token_ms``, not of ``prompt_ms``."""
     prompt_ms: float = 0.0
     first_token_ms: float = 0.0
     generation_ms: float = 0.0

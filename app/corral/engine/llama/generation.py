@@ -61,7 +61,7 @@ class Generation:
         self._flushed = 0.0
         self._limit = 0
         self._count = self._reused = self._evaluated = self._drafted = self._accepted = 0
-        self._started = self._prompt_done = self._first = self._last = 0.0
+        self._started = self._restored = self._prompt_done = self._first = self._last = 0.0
 
     def run(self) -> None:
         """Up to the ``finished`` event, which also a stopped answer has.
@@ -87,6 +87,7 @@ class Generation:
         if self._keeper is not None:
             self._keeper.before(command.tokens, command.conversation, self._cancel.__bool__)
             self._alive()
+        self._restored = time.perf_counter()
         self._reused = model.begin(command.tokens, command.conversation)
         before = time.perf_counter()
         model.evaluate(self._progress)
@@ -195,6 +196,7 @@ class Generation:
         generation = (self._last or end) - (self._first or end)
         # The first token comes out of the prompt evaluation: the rate is of those after it.
         rate = (self._count - 1) / generation if generation > 0 else 0.0
+        restored = self._restored or end
         return protocol.Finished(
             id=self._command.id,
             stop_reason=reason,
@@ -206,7 +208,8 @@ class Generation:
             ),
             timings=protocol.Timings(
                 load_ms=self._model.load_ms,
-                prompt_ms=((self._prompt_done or end) - self._started) * 1000,
+                restore_ms=(restored - self._started) * 1000,
+                prompt_ms=((self._prompt_done or end) - restored) * 1000,
                 first_token_ms=((self._first or end) - self._started) * 1000,
                 generation_ms=generation * 1000,
                 tokens_per_second=rate,

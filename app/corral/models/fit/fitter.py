@@ -160,7 +160,7 @@ class Fitter:
         )  # fmt: skip
         ratios = {"decode": 1 / timings.tokens_per_second / math.sqrt(slow.token * fast.token)}
         if usage.evaluated_tokens >= FEWEST_PROMPT and timings.first_token_ms > 0:
-            seconds = timings.first_token_ms / 1e3
+            seconds = (timings.first_token_ms - timings.restore_ms) / 1e3
             ratios["prompt"] = seconds / math.sqrt(slow.prompt * fast.prompt)
         self._runs.add(
             _file(model), shape.quant, loaded.gpu_layers, timings.tokens_per_second, ratios,
