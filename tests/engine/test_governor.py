@@ -165,6 +165,27 @@ def test_many_cores_with_neighbours_on_half_of_them() -> None:
     assert 3 <= used[-1].threads <= 4 or used.count(Setting(4)) > 0.8 * len(used)
 
 
+@pytest.mark.parametrize("cold", [2.0, 6.0, 40.0])
+def test_a_first_step_after_a_pause_is_no_neighbour(cold: float) -> None:
+    governor = ThreadGovernor(2, suspicious=False, waits=True)
+    used = set[Setting]()
+    for _ in range(8):
+        governor.resume()
+        for step in range(30):
+            governor.note(0.12 * (cold if not step else 1.0))
+            used.add(governor.setting)
+    assert used == {Setting(2)}
+
+
+def test_a_neighbour_that_came_in_a_pause_is_noticed_all_the_same() -> None:
+    machine = Two(4)
+    governor = ThreadGovernor(2, suspicious=False, waits=True)
+    run(governor, machine.idle, 5.0)
+    governor.resume()
+    _, used = run(governor, machine.one, 8.0)
+    assert sum(setting.threads == 1 for setting in used) > 0.8 * len(used)
+
+
 def test_a_growing_context_is_no_neighbour() -> None:
     governor = ThreadGovernor(4, suspicious=False, waits=True)
     moves = 0

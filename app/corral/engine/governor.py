@@ -132,6 +132,8 @@ class ThreadGovernor:
         """Cores were idle of late."""
         self._age, self._steps = 0.0, 0
         """Computing time and steps since the last choice."""
+        self._first = False
+        """The next step is the first one after a pause."""
         self._rows: dict[int, float] = {}
         """What a step with several rows costs, by their number, in steps with one."""
         if suspicious and (around := self._around(self.setting)):
@@ -174,6 +176,16 @@ class ThreadGovernor:
         if room < ROOM / 3:
             self._patience = max(0.5, self._patience)
 
+    def resume(self) -> None:
+        """Tell that nothing was computed for a while.
+
+        The caches are cold and the threads asleep, so that the first step is slow whoever else is
+        there; and what was measured before says nothing about now.
+        """
+        self._first = True
+        if self._usual is not None:
+            self._recent.clear()
+
     def note(self, seconds: float, work: int = 1, rows: int = 1) -> Setting:
         """Tell how long a step took.
 
@@ -184,6 +196,9 @@ class ThreadGovernor:
         Returns:
             The setting for the next step.
         """
+        if self._first:
+            self._first = False
+            return self.setting
         cost = seconds / max(1, work)
         if rows > 1:
             known = self._as_one(cost, rows)

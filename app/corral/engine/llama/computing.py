@@ -23,6 +23,9 @@ NICE = 10
 SHORT_PIECE = 32
 """Tokens."""
 
+PAUSE_SECONDS = 0.5
+"""Without a step for so long everything begins cold."""
+
 LOOK_SECONDS = 0.5
 """How often the machine is asked for idle cores, while computing."""
 
@@ -54,7 +57,7 @@ class Computing:
         self._context: Any = None
         self._applied: tuple[int, int] | None = None
         self._now = (self.generation, 1, 1)
-        self._began = 0.0
+        self._began = self._ended = 0.0
         self._idle = IdleMeter()
         self._looked = time.perf_counter()
 
@@ -74,7 +77,7 @@ class Computing:
     def end(self) -> float:
         """It is done; gives its seconds. Not called where it failed."""
         L.llama_synchronize(self._context)  # A card is only told what to do: it may still be at it.
-        now = time.perf_counter()
+        self._ended = now = time.perf_counter()
         seconds = now - self._began
         self._guard.end()
         governor, work, rows = self._now
@@ -100,6 +103,10 @@ class Computing:
         limit = governor.limit(work, rows) if self._tells(governor, work) else None
         self._guard.begin(limit, calm=governor.calm)
         self._began = time.perf_counter()
+        if self._began - self._ended > PAUSE_SECONDS:
+            self.generation.resume()
+            self._idle.cores()  # Who was busy meanwhile says nothing about now.
+            self._looked = self._began = time.perf_counter()
 
 
 def be_nice() -> None:
