@@ -223,13 +223,16 @@ class LlamaModel:
         """Evaluate what is left of the prompt, up to its row of logits.
 
         Args:
-            progress: told tokens done and tokens to do, after each step.
+            progress: told tokens done and tokens to do, after each step; and before the first one
+                where it takes its time.
 
         Raises:
             Cancelled: the flag was set; what was evaluated stays in the cache.
             LoadError: llama.cpp could not do it.
         """
         rest, done = self._rest, 0
+        if len(rest) > CHUNK_LEAST["gpu"]:
+            progress(0, len(rest))
         while done < len(rest):
             if self._cancel:
                 raise Cancelled
