@@ -253,6 +253,7 @@ def _program(name: str, folder: Path) -> None:
     from corral.settings import Settings
     from corral.store.store import Store
     from corral.tui import app
+    from corral.tui.garbage import Garbage
 
     paths = Paths(folder / "config", folder / "data", folder / "cache", folder / "logs")
     paths.make()
@@ -278,7 +279,14 @@ def _program(name: str, folder: Path) -> None:
                 await asyncio.sleep(0.01)
             await _measure(self, len(pieces), folder / "report.json")
 
-    Measured(lambda: parts, paths, clock=lambda: NOW, native_copy=lambda _text: None).run()
+    garbage = Garbage()
+
+    def bring() -> Any:
+        garbage.begin()
+        return parts
+
+    options: dict[str, Any] = {"clock": lambda: NOW, "native_copy": lambda _text: None}
+    Measured(bring, paths, garbage=garbage, **options).run()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from corral.kept import KeptPrompts
     from corral.parts import Parts
     from corral.paths import Paths
+    from corral.tui.garbage import Garbage
     from corral.tui.screens.chat import ChatScreen
     from corral.tui.turns import Live
 
@@ -65,6 +67,7 @@ class CorralApp(App[None]):
         clock: gives the seconds since the epoch.
         native_copy: puts text on the system's clipboard.
         environment: what the terminal says about itself.
+        garbage: looked for when nobody waits; None leaves that to Python.
     """
 
     CSS_PATH = "app.tcss"
@@ -84,8 +87,10 @@ class CorralApp(App[None]):
         clock: Callable[[], float] = time.time,
         native_copy: Callable[[str], None] = clipboard.system_copy,
         environment: Mapping[str, str] = os.environ,
+        garbage: Garbage | None = None,
     ) -> None:
         super().__init__()
+        self._garbage = garbage
         self.paths = paths
         self.failed: CorralError | None = None
         """Why there are no parts."""
@@ -111,8 +116,21 @@ class CorralApp(App[None]):
 
     def on_mount(self) -> None:
         self._handle_signals()
+        if self._garbage is not None:
+            self.set_interval(1.0, self._tidy)
         # In a worker: keys go on reaching the entrance meanwhile.
         self.call_after_refresh(self.run_worker, self._open, group="open")
+
+    async def on_event(self, event: events.Event) -> None:
+        if self._garbage is not None and isinstance(event, events.InputEvent):
+            self._garbage.disturb()
+        await super().on_event(event)
+
+    def _tidy(self) -> None:
+        assert self._garbage is not None
+        if self.furnished and self.turns.live:
+            self._garbage.disturb()
+        self._garbage.tidy()
 
     async def _open(self) -> None:
         """The first frame is painted: bring the parts, and show the chat."""

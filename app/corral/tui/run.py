@@ -38,16 +38,16 @@ def run(lifeline: int | None) -> int:
     remembered = _peek(paths)
     _claim_terminal(paths)
     from corral.tui.app import CorralApp
+    from corral.tui.garbage import Garbage
 
     built: list[Parts] = []
+    garbage = Garbage()
 
     def bring() -> Parts:
         from corral.parts import build
 
         built.append(build(paths))
-        # Nor is it looked through later, when a pause for it would be seen.
-        gc.freeze()
-        gc.enable()
+        garbage.begin()
         return built[0]
 
     app = CorralApp(
@@ -55,6 +55,7 @@ def run(lifeline: int | None) -> int:
         paths,
         theme=str(remembered.get("theme", "altiplano")),
         sidebar=remembered.get("sidebar") is not False,
+        garbage=garbage,
     )
     try:
         app.run()
