@@ -200,7 +200,7 @@ async def test_stop_in_prompt_evaluation_is_quick(engine: Engine, starter: Path)
     tokens = [5000 + n % 3000 for n in range(8000)]
     started = stopped = 0.0
     async for event in engine.generate(tokens, GREEDY):
-        if isinstance(event, Progress) and not started:
+        if isinstance(event, Progress) and event.done and not started:
             started = time.monotonic()
             engine.stop()
         elif isinstance(event, Finished):
