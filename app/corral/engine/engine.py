@@ -14,7 +14,7 @@ from corral.engine.errors import EngineStopped, OutOfMemory
 from corral.engine.host import Held, Host
 from corral.engine.pool import Pool
 from corral.engine.process import Worker, worker_command
-from corral.engine.protocol import Loaded, LoadSpec, Sampling, Segment, States
+from corral.engine.protocol import Adapter, Loaded, LoadSpec, Sampling, Segment, States
 from corral.errors import EngineDied, UsageError
 
 __all__ = ["Engine", "EngineStopped", "Held", "OutOfMemory"]
@@ -209,8 +209,13 @@ class Engine:
         strip_leading_space: bool = True,
         conversation: str = "",
         lookup: bool = True,
+        adapters: Sequence[Adapter] = (),
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]:
         """Evaluate the prompt and stream the answer; the last event is always ``Finished``.
+
+        Args:
+            adapters: all that are active for this answer; what was evaluated with others is not
+                used.
 
         Leaving the iteration early stops the worker, too.
         """
@@ -226,6 +231,7 @@ class Engine:
                 strip_leading_space=strip_leading_space,
                 conversation=conversation,
                 lookup=lookup,
+                adapters=tuple(adapters),
             ),
         )
         with self._pool.using(host):

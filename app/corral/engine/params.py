@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -74,6 +74,25 @@ class Sampling(Model):
     penalty_last_n: int = Field(64, ge=-1, description="tokens looked back, -1 is all")
     logit_bias: dict[int, FiniteFloat] = Field(default_factory=dict, description="token id to bias")
     seed: int | None = Field(None, ge=0, le=0xFFFF_FFFE, description="none draws a new one")
+    grammar: str = Field("", max_length=256 * 1024, description="GBNF that the answer follows")
+
+    def chosen(self) -> dict[str, Any]:
+        """What is kept with an answer: all that is not the default, but the long grammar."""
+        return self.model_dump(exclude_defaults=True, exclude={"grammar"})
+
+
+class Adapter(Model):
+    """A LoRA adapter that an answer is given with."""
+
+    path: str
+    """Absolute path of its GGUF file, which was read and found sound."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+    mtime_ns: int
+    """With ``size``: it is loaded only if it is still the file whose hash that is."""
+    scale: float = Field(1.0, ge=-100, le=100, description="0 is as if it were not there")
+    name: str = ""
+    """What a person calls it."""
 
 
 class LoadSpec(Model):
@@ -97,6 +116,8 @@ class LoadSpec(Model):
     threads_batch: int = Field(0, ge=0, le=512)
     rope_freq_base: float = Field(0.0, ge=0, description="0 is the model's own")
     rope_freq_scale: float = Field(0.0, ge=0)
+    rope_scaling: Literal["off", "linear", "yarn"] = "off"
+    """How positions beyond the trained window are squeezed into it, by ``rope_freq_scale``."""
     check_tensors: bool = False
     n_seq_max: int = Field(8, ge=1, le=64, description="conversations and branches kept warm")
     pace: Literal["full", "quiet"] = "full"

@@ -17,6 +17,7 @@ from corral.engine.figures import Device as Device
 from corral.engine.figures import MemoryUse as MemoryUse
 from corral.engine.figures import Model as Model
 from corral.engine.figures import Rates as Rates
+from corral.engine.params import Adapter as Adapter
 from corral.engine.params import KvType as KvType
 from corral.engine.params import LoadSpec as LoadSpec
 from corral.engine.params import SamplerName as SamplerName
@@ -28,6 +29,8 @@ from corral.engine.params import StopReason as StopReason
 
 FRAME_LIMIT = 8 * 1024 * 1024
 """Longest line, in bytes, that is read from the other side."""
+MOST_ADAPTERS = 32
+"""At once; each makes every step longer."""
 
 
 class Usage(Model):
@@ -94,6 +97,8 @@ class Generate(Model):
     """Names what was evaluated where it is kept on disk; "" keeps nothing there."""
     lookup: bool = True
     """Guess ahead from what was said before; the text stays the same."""
+    adapters: tuple[Adapter, ...] = Field((), max_length=MOST_ADAPTERS)
+    """All that are active; loaded where they are not, and those not named are switched off."""
 
 
 class Describe(Model):
@@ -235,6 +240,8 @@ class Finished(Model):
     accepted: int = 0
     seed: int
     """The seed that was used, also where none was asked for."""
+    answer: tuple[int, ...] = ()
+    """The tokens of an answer that did not come to its own end, to go on with; whole characters."""
 
 
 class Failed(Model):
@@ -248,6 +255,7 @@ class Failed(Model):
         "prompt_too_long",
         "template",
         "sampling",
+        "adapter",
         "decode",
         "stopped",
         "internal",

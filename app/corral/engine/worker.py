@@ -122,6 +122,7 @@ class Inference:
         self.wire.send(protocol.Failed(id=id, code=code, message=message))
 
     def _handle(self, command: protocol.Command) -> None:
+        from corral.engine.llama.adapters import AdapterError
         from corral.engine.llama.cancel import Cancelled, LoadError
         from corral.engine.llama.template import TemplateError
 
@@ -138,6 +139,8 @@ class Inference:
             handlers[command.type](command)
         except Cancelled:
             self._fail(id, "stopped", "The request was stopped")
+        except AdapterError as error:
+            self._fail(id, "adapter", str(error))
         except LoadError as error:
             self._fail(id, "load" if command.type == "load" else "decode", str(error))
         except TemplateError as error:
@@ -234,7 +237,10 @@ class Inference:
             self._cancel,
             self._returned,
             keeper=self._keeper,
-            drafter=self._speculation.drafter(lookup=command.lookup),
+            # Guesses that turn out wrong could not be taken back from a grammar.
+            drafter=None
+            if command.sampling.grammar
+            else self._speculation.drafter(lookup=command.lookup),
         ).run()
 
 

@@ -51,12 +51,18 @@ class Generation:
         seed = command.sampling.seed
         self._seed = secrets.randbits(32) % 0xFFFF_FFFE if seed is None else seed
         self._chain = Chain(command.sampling, model.vocab, n_ctx=model.n_ctx, seed=self._seed)
+        free = self._chain.formed is None
+        # A grammar says itself where the answer ends, and every character of it counts.
         self._text = TextStream(
-            command.stop,
-            strip_leading_space=command.strip_leading_space and model.vocab.is_sentencepiece,
+            command.stop if free else (),
+            strip_leading_space=free
+            and command.strip_leading_space
+            and model.vocab.is_sentencepiece,
         )
         self._said: list[int] = []
         """The prompt as it was evaluated and the answer, the last sampled token included."""
+        self._begun = 0
+        """Tokens of the prompt in it."""
         self._pending = ""
         self._flushed = 0.0
         self._limit = 0
@@ -75,15 +81,21 @@ class Generation:
             with contextlib.suppress(Cancelled):
                 self._evaluate()
                 reason = self._answer()
+                if reason == "length":
+                    self._close_form()
         finally:
-            self._send(self._text.feed(b"", final=True), flush=True)
+            half = self._text.unfinished
+            rest = self._text.feed(b"", final=True)
+            # Half a character is no text; the answer may go on with the whole one.
+            self._send(rest.removesuffix("\ufffd") if half else rest, flush=True)
             self._chain.close()
             if self._drafter is not None:
                 self._drafter.close()
-        self._send_event(self._finished(reason))
+        self._send_event(self._finished(reason, half))
 
     def _evaluate(self) -> None:
         model, command = self._model, self._command
+        model.use_adapters(command.adapters)
         if self._keeper is not None:
             self._keeper.before(command.tokens, command.conversation, self._cancel.__bool__)
             self._alive()
@@ -95,6 +107,7 @@ class Generation:
         if self._keeper is not None:
             self._keeper.note_evaluated(self._evaluated, self._prompt_done - before)
         self._said = model.tokens.copy()
+        self._begun = len(self._said)
         self._chain.accept_prompt(self._said)
         room = model.n_ctx - len(self._said)
         self._limit = min(room, command.max_tokens or room)
@@ -160,7 +173,9 @@ class Generation:
 
     def _emit(self, token: int) -> protocol.StopReason | None:
         """Send what a token says; gives the reason where the answer ends with it."""
-        vocab = self._model.vocab
+        vocab, formed = self._model.vocab, self._chain.formed
+        if token < 0:
+            return "length"
         self._count += 1
         self._last = time.perf_counter()
         self._first = self._first or self._last
@@ -168,9 +183,15 @@ class Generation:
             return "end"
         self._said.append(token)
         self._send(self._text.feed(vocab.piece(token)))
-        if self._text.stopped:
+        if self._text.stopped or (formed is not None and formed.walk.must_end):
             return "end"
         return "length" if self._count >= self._limit else None
+
+    def _close_form(self) -> None:
+        """Make what ran out of tokens whole, so that it is of the form that was asked for."""
+        if self._chain.formed is not None:
+            self._text = TextStream()  # Half a character at the end is dropped.
+            self._send(self._chain.formed.walk.closing())
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -191,7 +212,14 @@ class Generation:
             protocol.Progress(id=self._command.id, stage="prompt", done=done, total=total)
         )
 
-    def _finished(self, reason: protocol.StopReason) -> protocol.Finished:
+    def _whole(self, half: int) -> tuple[int, ...]:
+        """The tokens of the answer without those of the last ``half`` bytes."""
+        answer = self._said[self._begun :]
+        while half > 0 and answer:
+            half -= len(self._model.vocab.piece(answer.pop()))
+        return tuple(answer)
+
+    def _finished(self, reason: protocol.StopReason, half: int) -> protocol.Finished:
         end = time.perf_counter()
         generation = (self._last or end) - (self._first or end)
         # The first token comes out of the prompt evaluation: the rate is of those after it.
@@ -218,4 +246,6 @@ class Generation:
             drafted=self._drafted,
             accepted=self._accepted,
             seed=self._seed,
+            # What has a form was closed by text that has no tokens.
+            answer=() if reason == "end" or self._chain.formed else self._whole(half),
         )

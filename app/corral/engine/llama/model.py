@@ -15,6 +15,7 @@ from typing import Any
 
 import llama_cpp.llama_cpp as L
 
+from corral.engine.llama.adapters import ActiveAdapters
 from corral.engine.llama.batch import Batch
 from corral.engine.llama.cancel import CancelFlag as CancelFlag
 from corral.engine.llama.cancel import Cancelled as Cancelled
@@ -23,7 +24,7 @@ from corral.engine.llama.computing import Computing
 from corral.engine.llama.library import NativeLog, drop_copied_pages, memory_use
 from corral.engine.llama.sequences import Live, Sequences
 from corral.engine.llama.vocab import Vocab
-from corral.engine.protocol import Loaded, LoadSpec
+from corral.engine.protocol import Adapter, Loaded, LoadSpec
 from corral.engine.states.keys import stamp
 from corral.engine.threads import NeighbourMeter
 
@@ -51,6 +52,12 @@ CHUNK_LEAST = {"cpu": 256, "gpu": 128}
 on one core, 7B Q4_K_M shape: 32 tokens 0.75 of the speed of 512, 64 0.89, 128 0.97, 256 1.00)."""
 
 
+ROPE_SCALING = {
+    "linear": L.LLAMA_ROPE_SCALING_TYPE_LINEAR,
+    "yarn": L.LLAMA_ROPE_SCALING_TYPE_YARN,
+}
+
+
 class LlamaModel:
     """One model and one context. Every method belongs to the inference thread.
 
@@ -75,6 +82,7 @@ class LlamaModel:
         self._log = log
         self._cancel = cancel
         self._context: Any = None
+        self._adapters: ActiveAdapters | None = None
         self._live: Live | None = None
         self._rest: list[int] = []
         self._rate = 0.0
@@ -151,9 +159,12 @@ class LlamaModel:
         params.n_threads_batch = self.computing.prompt.threads
         params.rope_freq_base = spec.rope_freq_base
         params.rope_freq_scale = spec.rope_freq_scale
+        if spec.rope_scaling != "off":
+            params.rope_scaling_type = ROPE_SCALING[spec.rope_scaling]
         self._context = L.llama_init_from_model(self._model, params)
         if self._context is None:
             raise LoadError(self._log.explain("the context could not be created"))
+        self._adapters = ActiveAdapters(self._model, self._context, self._log)
         self.memory = L.llama_get_memory(self._context)
         self.n_ctx = int(L.llama_n_ctx(self._context))
         self.n_batch = int(L.llama_n_batch(self._context))
@@ -207,6 +218,15 @@ class LlamaModel:
     def tokens(self) -> list[int]:
         """What is evaluated of the current sequence, in order."""
         return self._live.tokens if self._live is not None else []
+
+    def use_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Let exactly these be active from now on, and only what was evaluated with them be used.
+
+        Raises:
+            AdapterError: one of them could not be loaded; nothing changed.
+        """
+        assert self._adapters is not None
+        self.sequences.adapters = self._adapters.use(adapters)
 
     def begin(self, prompt: Sequence[int], conversation: str = "") -> int:
         """Choose the sequence for a prompt; :meth:`evaluate` then does what is left of it.
@@ -308,6 +328,9 @@ class LlamaModel:
         if self._context is not None:
             L.llama_free(self._context)
             self._context = None
+        if self._adapters is not None:
+            self._adapters.close()
+            self._adapters = None
         if self._model is not None:
             L.llama_model_free(self._model)
             self._model = None

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corral.engine.llama.cancel import LoadError
+from corral.engine.llama.formed import Formed
 from corral.engine.llama.vocab import Vocab
 from corral.engine.protocol import SamplerName, Sampling
 
@@ -32,6 +33,9 @@ class Chain:
     Args:
         n_ctx: what a look-back of -1 means, in tokens.
         seed: a plain number; the caller draws one where the person gave none.
+
+    Raises:
+        LoadError: the grammar cannot be used.
     """
 
     def __init__(self, sampling: Sampling, vocab: Vocab, *, n_ctx: int, seed: int) -> None:
@@ -39,6 +43,8 @@ class Chain:
         self._vocab = vocab
         self._n_ctx = n_ctx
         self._seed = seed
+        self.formed = Formed(sampling.grammar, vocab) if sampling.grammar else None
+        """Where the answer stands in its grammar."""
         self._keep: list[Any] = []
         self._bias = self._logit_bias()
         self._candidates: Candidates | None = None
@@ -76,8 +82,17 @@ class Chain:
     def sample(self, context: Any, row: int = -1) -> int:
         """The next token after a row of logits, -1 is the last; the chain also accepts it.
 
-        The biases are added to the row itself: no row is sampled from twice.
+        The biases are added to the row itself: no row is sampled from twice. -1 is no token: the
+        grammar allows none of this vocabulary.
         """
+        if self.formed is not None:
+            logits = self._row(context, row)
+            if self._bias is not None:
+                logits[self._bias[0]] += self._bias[1]
+            least = 0.0 if self._likeliest else None
+            if self._candidates is not None:
+                least = self._candidates.least
+            return self.formed.sample(self.pointer, logits, least)
         if self._likeliest or self._candidates is not None or self._bias is not None:
             logits = self._row(context, row)
             if self._bias is not None:
@@ -118,6 +133,8 @@ class Chain:
         if self.pointer:
             L.llama_sampler_free(self.pointer)
             self.pointer = None
+        if self.formed is not None:
+            self.formed.close()
 
     def _add(self, sampler: Any) -> None:
         # A NULL comes back as a falsy pointer object, and adding one crashes.
@@ -231,7 +248,8 @@ class Candidates:
     """
 
     def __init__(self, size: int, temperature: float) -> None:
-        self._least = math.log(IMPOSSIBLE / size) * temperature
+        self.least = math.log(IMPOSSIBLE / size) * temperature
+        """How much less than the best logit is still possible."""
         self._records = (L.llama_token_data * size)()
         self._view = np.frombuffer(self._records, RECORD)
         self._array = L.llama_token_data_array()
@@ -239,7 +257,7 @@ class Candidates:
 
     def sample(self, chain: Any, logits: NDArray[np.float32]) -> int | None:
         """Apply the chain; None where no logit is a number, which only llama.cpp has a way with."""
-        ids = np.flatnonzero(logits >= logits.max() + self._least)
+        ids = np.flatnonzero(logits >= logits.max() + self.least)
         count = len(ids)
         if not count:
             return None

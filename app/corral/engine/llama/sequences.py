@@ -41,6 +41,8 @@ class Live:
     conversation: str
     used: float
     """When it was used last, on the monotonic clock."""
+    adapters: str = ""
+    """With which adapters it was evaluated; serves no prompt under others."""
 
 
 class Placed(NamedTuple):
@@ -77,6 +79,9 @@ class Sequences:
         self.scratch = count
         """Id of the spare sequence; empty but while a state is read or written."""
         self.cells = cells
+        self.adapters = ""
+        """Which adapters are active now, as :func:`corral.engine.states.keys.adapter_set` names
+        them."""
         self._memory = memory
         self._count = count
         self._spell = spell
@@ -88,6 +93,10 @@ class Sequences:
     def live(self) -> list[Live]:
         """All sequences, the latest used first."""
         return sorted(self._lives.values(), key=lambda live: live.used, reverse=True)
+
+    def usable(self) -> list[Live]:
+        """Those that were evaluated with the adapters that are active now."""
+        return [live for live in self.live() if live.adapters == self.adapters]
 
     def get(self, id: int) -> Live | None:
         return self._lives.get(id)
@@ -107,8 +116,8 @@ class Sequences:
         """Find the sequence to evaluate a prompt in, and bring it to what can be reused.
 
         Content decides, not the conversation: the sequence with the longest beginning that says the
-        same. It goes on in place where that gives up no more than its last :data:`IN_PLACE` tokens,
-        else its prefix is branched off and it stays warm as it is.
+        same, under the same adapters. It goes on in place where that gives up no more than its last
+        :data:`IN_PLACE` tokens, else its prefix is branched off and it stays warm as it is.
         """
         prompt = list(prompt)
         best, match = self._best(prompt, conversation)
@@ -149,6 +158,8 @@ class Sequences:
         best: Live | None = None
         best_match, best_rank = Match(0, 0), (0, 0, False, 0.0)
         for live in self._lives.values():
+            if live.adapters != self.adapters:
+                continue
             match = align(live.tokens, prompt, self._spell)
             if 2 * (match.kept - match.taken) > self.cells - len(prompt):
                 # Spelled with more tokens it would take the answer's room, or not fit at all.
@@ -174,7 +185,7 @@ class Sequences:
         if len(self._lives) == self._count:
             self.evict(keep)
         id = next(id for id in range(self._count) if id not in self._lives)
-        live = self._lives[id] = Live(id, [], conversation, self._clock())
+        live = self._lives[id] = Live(id, [], conversation, self._clock(), self.adapters)
         return live
 
     # --- states from elsewhere --------------------------------------------------------------------

@@ -54,7 +54,8 @@ class Keeper:
         self._limit = states.limit
         self._shelf = Shelf(Path(states.folder))
         self._rates = DiskRates(self._shelf.folder)
-        self._key = ""
+        self._keys: dict[str, str] = {}
+        """By the adapters that were active."""
         self._card: Card | None = None
         self._token_seconds = 0.0
         """What evaluating one token costs in this worker, measured."""
@@ -115,11 +116,12 @@ class Keeper:
             return 0  # Most conversations are new: that must not cost a look into the model file.
         sequences, spell = self._model.sequences, self._model.vocab.spell
         warm = max(
-            (align(live.tokens, prompt, spell).taken for live in sequences.live()), default=0
+            (align(live.tokens, prompt, spell).taken for live in sequences.usable()), default=0
         )
         if len(prompt) - warm < TAIL:
             return 0
-        found = best(self._chains(conversation), prompt, spell)
+        key, _ = self._identity(sequences.adapters)
+        found = best(self._chains(key, conversation), prompt, spell)
         if found is None:
             return 0
         one, match = found
@@ -149,13 +151,13 @@ class Keeper:
                     sequences.drop(source.id)  # The new one begins with all of it.
             else:
                 sequences.drop(id)
-        self._shelf.touch(self._key, conversation, time.time())
+        self._shelf.touch(key, conversation, time.time())
         return done - have
 
     def _nearest(self, tokens: list[int]) -> tuple[Live | None, int]:
         """The live sequence that begins as ``tokens`` do for longest, and how long that is."""
         nearest, have = None, 0
-        for live in self._model.sequences.live():
+        for live in self._model.sequences.usable():
             if (same := common_prefix(live.tokens, tokens)) > have:
                 nearest, have = live, same
         return nearest, have
@@ -202,8 +204,8 @@ class Keeper:
             for live in lives:
                 time_left = self._write_live(live, go_on, sync)
                 last = max(_when(one) for one in lives if one.conversation == live.conversation)
-                if self._key:
-                    self._shelf.touch(self._key, live.conversation, last)
+                if live.adapters in self._keys:
+                    self._shelf.touch(self._keys[live.adapters], live.conversation, last)
                 if not time_left:
                     break
             self._rates.save()
@@ -218,7 +220,7 @@ class Keeper:
         """Gives False where the time is over."""
         if len(live.tokens) < TAIL or self._cleared(live):
             return True
-        chains = self._chains(live.conversation)
+        chains = self._chains_of(live)
         bytes_each = self._token_bytes or self._measure(live)
         largest = min(SPAN_BYTES, self._rates.now.write * SPAN_SECONDS)
         writing = lacking(chains, live.tokens, max(TAIL, int(largest / bytes_each)))
@@ -243,7 +245,7 @@ class Keeper:
 
     def _write_span(self, live: Live, start: int, end: int, sync: bool) -> Segment:
         started = time.perf_counter()
-        key, card = self._identity()
+        key, card = self._identity(live.adapters)
         header = Header(
             model=key,
             conversation=live.conversation,
@@ -280,7 +282,7 @@ class Keeper:
         """
         if size > self._limit:
             return False
-        folder = self._shelf.folder / self._identity()[0] / live.conversation
+        folder = self._shelf.folder / self._identity(live.adapters)[0] / live.conversation
         if self._shelf.trim(self._limit - size, folder, _when(live)) + size > self._limit:
             self._prune(live, 0)
             if self._shelf.total() + size > self._limit:
@@ -290,7 +292,7 @@ class Keeper:
 
     def _prune(self, live: Live, allowed: int) -> None:
         """Remove other branches of a conversation, down to so many tokens in all."""
-        for segment in surplus(self._chains(live.conversation), live.tokens, allowed):
+        for segment in surplus(self._chains_of(live), live.tokens, allowed):
             with contextlib.suppress(OSError):
                 segment.path.unlink()
 
@@ -299,13 +301,16 @@ class Keeper:
 
     # --- both -------------------------------------------------------------------------------------
 
-    def _identity(self) -> tuple[str, Card]:
+    def _identity(self, adapters: str) -> tuple[str, Card]:
         """The key of this model and what a folder says about it.
+
+        Args:
+            adapters: those that were active, as :attr:`Live.adapters` has them.
 
         Raises:
             OSError: the model's file cannot be read, or is not the one that was loaded.
         """
-        if self._card is None:
+        if self._card is None or adapters not in self._keys:
             spec = self._model.spec
             path = Path(spec.path)
             print_, engine = fingerprint(path), binding_version()
@@ -313,16 +318,19 @@ class Keeper:
                 self._usable = False  # These cells would pass for those of the new file.
                 raise OSError("the model's file was replaced after it was loaded")
             n_layer = layers(self._model)
-            self._key = Maker.of(spec, print_, n_layer=n_layer, engine=engine).key
+            maker = Maker.of(spec, print_, n_layer=n_layer, engine=engine, adapters=adapters)
+            self._keys[adapters] = maker.key
             card = Card(name=path.stem, file=str(path), fingerprint=print_, engine=engine)
             self._shelf.tidy(card)
             self._shelf.trim(self._limit)
             self._card = card
-        return self._key, self._card
+        return self._keys[adapters], self._card
 
-    def _chains(self, conversation: str) -> list[Chain]:
+    def _chains_of(self, live: Live) -> list[Chain]:
+        return self._chains(self._identity(live.adapters)[0], live.conversation)
+
+    def _chains(self, key: str, conversation: str) -> list[Chain]:
         """What is on the disk of a conversation; what is damaged or needless goes."""
-        key, _ = self._identity()
         folder = self._shelf.folder / key / conversation
         segments = []
         try:

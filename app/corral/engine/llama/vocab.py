@@ -134,6 +134,11 @@ class TextStream:
         self.stopped = False
         """True once a stop text came; nothing is given out after that."""
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a character that is not whole yet."""
+        return len(self._decoder.getstate()[0])
+
     def feed(self, data: bytes, *, final: bool = False) -> str:
         """The characters that are certain by now; ``final`` also gives what was held back."""
         if self.stopped:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from corral.engine.figures import Model
-from corral.engine.params import LoadSpec
+from corral.engine.params import Adapter, LoadSpec
 
 _HEAD = 1 << 20
 _BLOCK = 4096
@@ -39,6 +39,15 @@ def fingerprint(path: Path) -> str:
             file.seek(max(0, size - _BLOCK))
             digest.update(file.read(_BLOCK))
     return digest.hexdigest()
+
+
+def adapter_set(adapters: Iterable[Adapter]) -> str:
+    """Names a set of active adapters by their contents and scales; "" is none.
+
+    The same set in another order is the same, and one scaled to 0 is not in it.
+    """
+    active = sorted((one.sha256, one.scale) for one in adapters if one.scale)
+    return ",".join(f"{sha256}:{scale!r}" for sha256, scale in active)
 
 
 def stamp(path: Path) -> tuple[tuple[int, int], ...]:
@@ -72,12 +81,18 @@ class Maker(Model):
     kv_unified: bool
     rope_freq_base: float
     rope_freq_scale: float
+    rope_scaling: str = "off"
     adapters: str
     engine: str
     """Version of the binding, which stands for one build of llama.cpp."""
 
     @classmethod
-    def of(cls, spec: LoadSpec, fingerprint: str, *, n_layer: int, engine: str) -> Maker:
+    def of(
+        cls, spec: LoadSpec, fingerprint: str, *, n_layer: int, engine: str, adapters: str = ""
+    ) -> Maker:
+        """Args:
+        adapters: what :func:`adapter_set` gives for those that were active.
+        """
         return cls(
             fingerprint=fingerprint,
             n_layer=n_layer,
@@ -88,7 +103,8 @@ class Maker(Model):
             kv_unified=True,
             rope_freq_base=spec.rope_freq_base,
             rope_freq_scale=spec.rope_freq_scale,
-            adapters="",
+            rope_scaling=spec.rope_scaling,
+            adapters=adapters,
             engine=engine,
         )
 

@@ -20,6 +20,8 @@ DEFAULT_CONTEXT = 4096
 """Tokens of context where nobody asks for more: what Llama 2 was trained on."""
 CONTEXT_STEP = 256
 """llama.cpp rounds the context up to a multiple of this."""
+STRETCH = 8
+"""How many times the trained window RoPE scaling may reach: nothing usable was reported beyond."""
 LONGEST_CONTEXT = 1 << 24
 """More than any model was trained on; a file may claim whatever fits into 32 bits."""
 PROCESS_BYTES = 105_000_000
@@ -133,11 +135,14 @@ def context_of(trained: int, wanted: int, name: str) -> int:
     """
     trained = min(trained, LONGEST_CONTEXT)
     if wanted > trained:
+        stretched = ""
+        if wanted <= STRETCH * trained:
+            stretched = f", or stretch it: /window {wanted} yarn, or --ctx {wanted} --rope yarn"
         raise UsageError(
             f"A context of {thousands(wanted)} tokens is more than the {thousands(trained)} "
             f"that “{shorten(name, 60)}” was trained on",
             title="Context too large",
-            hint=f"Ask for at most {thousands(trained)} tokens",
+            hint=f"Ask for at most {thousands(trained)} tokens{stretched}",
         )
     tokens = wanted or min(trained, DEFAULT_CONTEXT)
     return tokens + -tokens % CONTEXT_STEP
@@ -246,7 +251,8 @@ def check(
             title="Not a usable model file",
             hint="corral ask --dry-run can count and show a prompt with it",
         )
-    n_ctx = context_for(header, spec.n_ctx)
+    stretched = spec.rope_scaling != "off"
+    n_ctx = spec.n_ctx if stretched else context_for(header, spec.n_ctx)
     needed = _needed(header, spec, n_ctx, spec.type_k, spec.type_v)
     if draft is not None:
         needed += draft_bytes(draft, n_ctx, spec.type_k, spec.type_v, spec.n_ubatch)

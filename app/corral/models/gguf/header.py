@@ -17,7 +17,15 @@ from pathlib import Path
 
 from corral.errors import NotFound, Refused
 from corral.models.gguf.checks import Inspection, head_sizes, number, token_count
-from corral.models.gguf.reader import Array, Contents, Reader, Scalar, Unusable, read_contents
+from corral.models.gguf.reader import (
+    Array,
+    Contents,
+    Reader,
+    Scalar,
+    Tensor,
+    Unusable,
+    read_contents,
+)
 from corral.models.gguf.types import FILE_TYPES, GUESSED_FILE_TYPE
 from corral.text import shorten
 
@@ -60,6 +68,8 @@ class Header:
     parameters: int
     tensor_bytes: int
     split_count: int
+    rope_scale: float = 1.0
+    """How many times its window was stretched already when the file was made."""
     types: dict[str, dict[str, int]] = field(default_factory=dict)
     """Bytes by tensor type, of ``input``, of each layer (``0``, ``1`` …) and of ``output``."""
     metadata: dict[str, Scalar] = field(default_factory=dict)
@@ -91,6 +101,22 @@ def read_header(path: Path, *, vocabulary_alone: bool = False) -> Header:
         message = f"“{shorten(path.name, 80)}” cannot be used: {error.message}"
         raise Refused(message, hint=error.hint, title=error.title) from None
     return _header(path, size, contents, 1 + len(parts))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Names, shapes and types of a model's tensors, of all its files.
+
+    Raises:
+        NotFound, Refused: as :func:`read_header`.
+    """
+    try:
+        contents, _, _ = _read_file(path)
+        for part in _other_parts(path, contents):
+            _add_part(part, contents)
+    except Unusable as error:
+        message = f"“{shorten(path.name, 80)}” cannot be used: {error.message}"
+        raise Refused(message, hint=error.hint, title=error.title) from None
+    return contents.tensors
 
 
 def _read_file(path: Path) -> tuple[Contents, Inspection, int]:
@@ -202,6 +228,8 @@ def _header(path: Path, size: int, contents: Contents, files: int) -> Header:
     tokenizer = _text(contents, "tokenizer.ggml.model") or ""
     template = _text(contents, _TEMPLATE)
     rope = contents.values.get("llama.rope.freq_base")
+    scales = ("llama.rope.scaling.factor", "llama.rope.scale_linear")
+    scale = next((found for key in scales if (found := contents.values.get(key))), None)
     add_bos = contents.values.get("tokenizer.ggml.add_bos_token")
     return Header(
         path=path,
@@ -221,6 +249,7 @@ def _header(path: Path, size: int, contents: Contents, files: int) -> Header:
         vocab_size=token_count(contents),
         # llama.cpp's defaults for files that leave these out, as all files of 2023 do.
         rope_freq_base=rope.value if rope and isinstance(rope.value, float) else 10_000.0,
+        rope_scale=(scale.value or 1.0) if scale and isinstance(scale.value, float) else 1.0,
         tokenizer_model=tokenizer,
         add_bos=bool(add_bos.value) if add_bos else tokenizer == "llama",
         chat_template=template,

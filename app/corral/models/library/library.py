@@ -9,6 +9,7 @@ from corral.errors import NotFound
 from corral.models.files import absolute, status_of
 from corral.models.gguf.header import read_header
 from corral.models.library import names, shards
+from corral.models.library.adapters import Adapters
 from corral.models.library.importing import Importing, check_format
 from corral.models.library.local import LocalModel, recognise, summary
 from corral.models.library.removing import Removing
@@ -21,7 +22,7 @@ from corral.text import shorten
 __all__ = ["Library", "ModelStore"]
 
 
-class Library(Importing, Verifying, Removing):
+class Library(Importing, Verifying, Removing, Adapters):
     """What there is, and what a name means.
 
     Files stay where they are, but for those that a person has copied, moved or linked here.

@@ -12,6 +12,7 @@ from corral.models import files
 from corral.models.catalog import Catalog
 from corral.models.files import absolute, mark, status_of
 from corral.models.gguf.header import Header, read_header
+from corral.models.gguf.reader import Tensor
 from corral.models.library import names, shards
 from corral.models.library.local import (
     Found,
@@ -66,6 +67,7 @@ class Shelf:
         self._clock = clock
         self._headers: dict[tuple[Path, int, int], Header] = {}
         self._hashes: dict[tuple[Path, int, int], str] = {}
+        self._tensors: dict[tuple[Path, int, int], dict[str, Tensor]] = {}
 
     # --- all of them ---
 
