@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Any, Protocol, TypeVar
+from hashlib import sha256
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from corral import adapting, forming
 from corral.chat import formats
-from corral.chat.conversation import Conversation, Message
-from corral.chat.formats import Piece
-from corral.chat.window import answer_reserve, first_that_fits
+from corral.chat.conversation import Conversation
+from corral.chat.presets import Preset
+from corral.chat.window import USUAL, Policy
 from corral.engine import protocol
-from corral.engine.protocol import LoadSpec, Sampling, Segment
+from corral.engine.protocol import Adapter, LoadSpec, Sampling
 from corral.engine.threads import pace_for
-from corral.errors import CorralError, DoesNotFit, UsageError
+from corral.errors import CorralError, UsageError
 from corral.loading import drafts
 from corral.loading.memo import LoadMemo
-from corral.models.fit import memory
+from corral.models.fit import stretching
 from corral.models.fit.machine import on_battery
 from corral.models.gguf.header import Header
 from corral.models.library.library import Library
 from corral.models.library.local import LocalModel
+from corral.presets import Presets
+from corral.prompting import Prompt as Prompt
+from corral.prompting import Tokenizer as Tokenizer
+from corral.prompting import build_prompt as build_prompt
+from corral.prompting import seen_from as seen_from
 from corral.settings import Settings
 
 T = TypeVar("T", bound=BaseModel)
@@ -39,6 +45,14 @@ class Options:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Fields of :class:`Sampling` and :class:`LoadSpec`, and ``max_tokens``."""
     format: str | None = None
+    adapters: tuple[adapting.Choice, ...] | None = None
+    """LoRA adapters by name or path, and their scales; None takes those of the conversation."""
+    preset: str | None = None
+    """Name of a persona or task; None takes the conversation's, "" none."""
+    labels: tuple[str, ...] | None = None
+    """What that preset tells apart; None takes the conversation's."""
+    schema: str | None = None
+    """Text of a JSON schema that the answer satisfies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +76,14 @@ class Plan:
     """Nobody named a draft model or turned it off: one that pays is taken when this is loaded."""
     draft_refused: str = ""
     """Why the draft model of the settings does not guess for this model; one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A rendered and tokenized prompt."""
-
-    format: str
-    text: str
-    tokens: tuple[int, ...]
-    left_out: int = 0
-    first_message: int | None = None
-    tags: tuple[str, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
+    adapters_left_out: str = ""
+    """Which of the conversation's do not belong to this model, and why."""
+    window: Policy = USUAL
+    """What happens where the conversation outgrows the window."""
+    preset: Preset | None = None
+    form_notes: tuple[str, ...] = ()
+    """What of the answer's form is not as it was asked for."""
 
 
 class Planner:
@@ -99,6 +109,8 @@ class Planner:
         self._memo = memo
         self._on_battery = on_battery
         self._compatible = drafts.once(compatible)
+        self.presets = Presets()
+        """Personas and tasks; those that come with corral, as long as nobody says otherwise."""
 
     def model_for(self, conversation: Conversation | None, wanted: str | None = None) -> LocalModel:
         """The model that answers: the wanted one, the conversation's, else what answered last.
@@ -130,38 +142,68 @@ class Planner:
             cancelled: asked while a file is read.
 
         Raises:
-            NotFound, Refused: no such model, or not a usable file, or no longer the same.
-            UsageError: a parameter is out of range, or no prompt format is known.
+            NotFound, Refused: no such model or adapter, or not a usable file, or no longer the
+                same; or an adapter that was named for this answer belongs to another model.
+            UsageError: a parameter is out of range, no prompt format is known, or the answer's form
+                cannot be used.
             Cancellation: ``cancelled`` said so.
         """
         model = self.model_for(conversation, options.model)
         assert model.path is not None  # resolve gives only what is on this machine
         if model.sha256 is None and model.source != "file":
             model = self._library.ensure_sha256(model, cancelled=cancelled)
-        parameters = {
-            **model.sampling,
-            **self._settings.sampling,
-            **(conversation.parameters if conversation else {}),
-            **options.parameters,
-        }
+        preset = forming.preset_of(self.presets, conversation, options.preset, options.labels)
+        parameters = self._parameters(model, preset, conversation, options)
         header = self._library.header(model)
         spec, asked, draft = self._load(model, header, parameters)
-        conversation_system = conversation.system if conversation else ""
-        system = conversation_system if options.system is None else options.system
+        limits = _checked(_Limits, _known(_Limits, parameters))
+        form = forming.form_of(
+            preset,
+            parameters,
+            schema=options.schema,
+            max_tokens=limits.max_tokens or spec.n_ctx // 2,
+        )
+        system = options.system
+        if system is None:
+            system = conversation.system if conversation else ""
+        adapters = adapting.settle(
+            self._library, conversation, options.adapters, model, cancelled=cancelled
+        )
         return Plan(
             model=model,
             header=header,
             spec=spec,
-            sampling=_checked(Sampling, _known(Sampling, parameters)),
-            max_tokens=_checked(_Limits, _known(_Limits, parameters)).max_tokens,
+            sampling=_checked(Sampling, _known(Sampling, parameters) | {"grammar": form.grammar}),
+            max_tokens=limits.max_tokens,
+            window=limits.window,
             format=_format(options.format, model),
-            system=system or model.default_system,
+            system=system or (preset.system if preset else "") or model.default_system,
             template_tags=_template_tags(header.chat_template or ""),
             asked=asked,
             draft=draft.header,
             draft_wanted=draft.wanted,
             draft_refused=draft.refused,
+            adapters=adapters.active,
+            adapters_left_out=adapters.left_out,
+            preset=preset,
+            form_notes=form.notes,
         )
+
+    def _parameters(
+        self,
+        model: LocalModel,
+        preset: Preset | None,
+        conversation: Conversation | None,
+        options: Options,
+    ) -> dict[str, Any]:
+        """What everybody says about the answer; those who come later count more."""
+        return {
+            **model.sampling,
+            **self._settings.sampling,
+            **(preset.parameters if preset else {}),
+            **(conversation.parameters if conversation else {}),
+            **options.parameters,
+        }
 
     def _load(
         self, model: LocalModel, header: Header, parameters: Mapping[str, Any]
@@ -186,8 +228,7 @@ class Planner:
         spec = _checked(LoadSpec, load | {"draft": draft.path})
         unasked = {"path", "pace", "draft"}
         asked |= frozenset(spec.model_dump(exclude_defaults=True)) - unasked
-        spec = spec.model_copy(update={"n_ctx": memory.context_for(header, spec.n_ctx)})
-        return spec, asked, draft
+        return stretching.settle(header, spec), asked, draft
 
     def _draft(self, name: str, model: LocalModel, header: Header, *, own: bool) -> _Draft:
         """The draft model by the name a person gave.
@@ -221,6 +262,7 @@ class _Draft:
 
 class _Limits(BaseModel):
     max_tokens: int = Field(0, ge=0, le=1 << 20)
+    window: Policy = USUAL
 
 
 def _known(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,109 +299,16 @@ def _template_tags(template: str) -> tuple[str, ...]:
     return tuple(tag for tag in dict.fromkeys(tags) if tag in template)
 
 
-class Tokenizer(Protocol):
-    """What building a prompt needs of the engine."""
-
-    async def tokenize(self, segments: Sequence[Segment]) -> Sequence[int]: ...
-    async def render(
-        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
-    ) -> Sequence[Segment]: ...
-
-
-LONGEST_TOKEN = 64
-"""Characters that no token exceeds on average: runs of spaces come nearest."""
-
-ROOM = 0.6
-"""Share of the window a prompt takes after it had to be cut."""
-
-
-async def build_prompt(
-    engine: Tokenizer,
-    plan: Plan,
-    n_ctx: int,
-    dialogue: Sequence[formats.Turn],
-    *,
-    seen_from: int | None = None,
-) -> Prompt:
-    """Render and tokenize what fits the window, leaving out the oldest exchanges where it must.
-
-    What is left out stays out, and when more has to go, room is made for several turns: as long as
-    a prompt begins as the last one did, only what is new is evaluated.
-
-    Args:
-        seen_from: id of the message the last prompt began with, where that was not the first one.
-
-    Raises:
-        DoesNotFit: not even the last message fits alone.
-    """
-    budget = n_ctx - answer_reserve(n_ctx, plan.max_tokens)
-    rendered: dict[int, Prompt] = {}
-    sizes = [len(turn.user) + len(turn.answer or "") for turn in reversed(dialogue)]
-    sizes = [*accumulate(sizes)][::-1]
-
-    async def cost(start: int) -> int:
-        if sizes[start] > LONGEST_TOKEN * n_ctx:
-            return sizes[start] // LONGEST_TOKEN  # At least so many: not worth rendering.
-        segments, tags = await _segments(engine, plan, dialogue[start:])
-        rendered[start] = Prompt(
-            format=plan.format,
-            text="".join(_shown(segment) for segment in segments),
-            tokens=tuple(await engine.tokenize(segments)),
-            left_out=start,
-            first_message=dialogue[start].first_message,
-            tags=tuple(tags),
-        )
-        return len(rendered[start].tokens)
-
-    start, tokens = 0, await cost(0)
-    before = next((i for i, turn in enumerate(dialogue) if turn.first_message == seen_from), 0)
-    if tokens > budget and before:
-        start, tokens = before, await cost(before)
-    if tokens > budget and len(dialogue) > 1:
-        start, tokens = await first_that_fits(len(dialogue), int(ROOM * budget), cost)
-    if tokens > budget:
-        raise DoesNotFit(
-            f"The message makes a prompt of {'' if start in rendered else 'at least '}{tokens} "
-            f"tokens, but only {budget} of the "
-            f"{n_ctx} tokens of this window are free for it",
-            title="Message too long",
-            hint="Shorten it, or choose a larger context window.",
-        )
-    return rendered[start]
-
-
-async def _segments(
-    engine: Tokenizer, plan: Plan, dialogue: Sequence[formats.Turn]
-) -> tuple[Sequence[Segment], list[str]]:
-    if plan.format != formats.TEMPLATE:
-        return formats.render(formats.FORMATS[plan.format], plan.system, dialogue)
-    found: list[str] = []
-
-    def message(role: str, content: str) -> dict[str, str]:
-        content, tags = formats.neutralise(content, plan.template_tags)
-        found.extend(tags)
-        return {"role": role, "content": content}
-
-    messages = [message("system", plan.system)] if plan.system else []
-    for turn in dialogue:
-        messages.append(message("user", turn.user))
-        if turn.answer is not None:
-            messages.append(message("assistant", turn.answer))
-    return await engine.render(messages), list(dict.fromkeys(found))
-
-
-def seen_from(path: Sequence[Message]) -> int | None:
-    """The first message the model saw for the latest answer of the path, where it was cut."""
-    for message in reversed(path):
-        if message.role == "assistant" and message.parameters:
-            first = message.parameters.get("window_from")
-            return first if isinstance(first, int) else None
-    return None
-
-
 def provenance(plan: Plan, loaded: protocol.Loaded) -> dict[str, Any]:
     """The ``model`` object of an answer: which file made it, and how it was loaded."""
-    return {
+    adapted: dict[str, Any] = {}
+    if plan.adapters:
+        adapted["adapters"] = adapting.provenance(plan.adapters)
+    if plan.preset:
+        adapted["preset"] = plan.preset.name
+    if plan.sampling.grammar:
+        adapted["grammar_sha256"] = sha256(plan.sampling.grammar.encode()).hexdigest()
+    return adapted | {
         "name": plan.model.name,
         "title": plan.model.title,
         "file": plan.model.path,
@@ -370,9 +319,3 @@ def provenance(plan: Plan, loaded: protocol.Loaded) -> dict[str, Any]:
         "gpu_layers": loaded.gpu_layers,
         "threads": loaded.threads,
     }
-
-
-def _shown(segment: Segment | Piece) -> str:
-    """A segment as a person reads it; BOS and EOS by SentencePiece's names."""
-    kind, value = segment
-    return {"bos": "<s>", "eos": "</s>", "add_bos": ""}[value] if kind == "control" else value

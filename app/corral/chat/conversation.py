@@ -72,11 +72,10 @@ class Conversation:
 
 
 def active_path(messages: Iterable[Message], leaf: int | None) -> list[Message]:
-    """The messages from the root to ``leaf``, oldest first."""
+    """The messages from the root to ``leaf``, oldest first; none where ``leaf`` is not there."""
     by_id = {message.id: message for message in messages}
     path: list[Message] = []
-    while leaf is not None:
-        message = by_id[leaf]
+    while leaf is not None and (message := by_id.pop(leaf, None)) is not None:
         path.append(message)
         leaf = message.parent
     path.reverse()

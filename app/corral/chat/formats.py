@@ -31,6 +31,10 @@ class Turn(NamedTuple):
     answer: str | None
     first_message: int
     """Id of the person's message that starts the exchange."""
+    pinned: bool = False
+    """One of its messages is: it is never left out."""
+    summary: str = ""
+    """What stands for everything above it, where that was condensed."""
 
 
 def _text(value: str) -> Piece:
@@ -180,12 +184,18 @@ def turns(path: Iterable[Message]) -> list[Turn]:
     for message in path:
         if message.role == "user":
             if result and result[-1].answer is None:
-                joined = f"{result[-1].user}\n\n{message.text}"
-                result[-1] = result[-1]._replace(user=joined)
+                last = result[-1]
+                result[-1] = last._replace(
+                    user=f"{last.user}\n\n{message.text}",
+                    pinned=last.pinned or message.pinned,
+                    summary=last.summary or message.summary,
+                )
             else:
-                result.append(Turn(message.text, None, message.id))
+                turn = Turn(message.text, None, message.id, message.pinned, message.summary)
+                result.append(turn)
         elif message.text.strip() and result:
-            result[-1] = result[-1]._replace(answer=message.text)
+            pinned = result[-1].pinned or message.pinned
+            result[-1] = result[-1]._replace(answer=message.text, pinned=pinned)
     return result
 
 
