@@ -16,6 +16,11 @@ def room(count: float) -> str:
     return gigabytes(count, 2) if count >= 1e7 or not count else f"{count / 1e6:.1f} MB"
 
 
+def size(count: float) -> str:
+    """Bytes of a file that may be tiny: ``3.11 GB``, ``1.9 MB``, ``4.2 kB``."""
+    return room(count) if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
 def transfer_rate(bytes_per_second: float) -> str:
     """``12.4 MB/s``, and ``870 kB/s`` where it is slow."""
     if bytes_per_second < 1e6:

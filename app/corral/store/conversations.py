@@ -16,6 +16,14 @@ from corral.store.records import SELECT_CONVERSATION, storable, to_conversation,
 
 _LIST_HINT = "`corral history list` shows what there is"
 
+KEPT_IN_TRASH = 30 * 86_400.0
+"""Seconds that what was deleted can be brought back."""
+
+_ANY_TRASH = """
+    SELECT 1 FROM conversation WHERE deleted <= ?1
+    UNION ALL SELECT 1 FROM message WHERE deleted IS NOT NULL AND deleted <= ?1 LIMIT 1
+"""
+
 
 class Changes(TypedDict, total=False):
     """What :meth:`Conversations.update_conversation` can change; only what is given is."""
@@ -147,7 +155,7 @@ class Conversations(Part):
             active = changes.get("active")
             if active is not None and not row(
                 connection,
-                "SELECT 1 FROM message WHERE id = ? AND conversation = ?",
+                "SELECT 1 FROM message WHERE id = ? AND conversation = ? AND deleted IS NULL",
                 (active, id),
             ):
                 raise NotFound(f"There is no message {active} in conversation {id}")
@@ -187,19 +195,21 @@ class Conversations(Part):
     def empty_trash(self, older_than: float = 0.0) -> int:
         """Delete for good what has been in the trash for at least that many seconds.
 
+        Deleted messages go with it, also those of conversations that stay.
+
         Returns:
             How many conversations were deleted.
         """
+        before = self._clock() - older_than
+        with self._database.read() as connection:
+            if not row(connection, _ANY_TRASH, (before,)):
+                return 0
         with self._database.write() as connection:
-            found = rows(
-                connection,
-                "SELECT id FROM conversation WHERE deleted <= ?",
-                (self._clock() - older_than,),
-            )
+            found = rows(connection, "SELECT id FROM conversation WHERE deleted <= ?", (before,))
             for (id,) in found:
                 _remove(connection, id)
-        if found:
-            self._scrub()
+            _remove_messages(connection, before)
+        self._scrub("What was in the trash was deleted")
         return len(found)
 
     def delete(self, id: int) -> None:
@@ -214,20 +224,35 @@ class Conversations(Part):
             _remove(connection, id)
         self._scrub()
 
-    def _scrub(self) -> None:
-        """The conversation is gone already, so what fails here is told and is no error."""
+    def _scrub(self, said: str = "The conversation was deleted") -> None:
+        """The text is gone already, so what fails here is told and is no error."""
         try:
             if self._database.scrub():
                 return
             reason = "another program is reading the history"
         except StoreError as error:
             reason = error.message
-        self.notices.append(
-            f"The conversation was deleted, but traces of its text may stay in the file: {reason}"
-        )
+        self.notices.append(f"{said}, but traces of its text may stay in the file: {reason}")
 
 
 def _remove(connection: apsw.Connection, id: int) -> None:
     rows(connection, "UPDATE conversation SET active = NULL WHERE id = ?", (id,))
     rows(connection, "DELETE FROM message WHERE conversation = ?", (id,))
     rows(connection, "DELETE FROM conversation WHERE id = ?", (id,))
+
+
+def _remove_messages(connection: apsw.Connection, before: float) -> None:
+    """Delete messages for good; what hangs below one, and stays, hangs below the one above it."""
+    found = rows(
+        connection,
+        "SELECT id FROM message WHERE deleted IS NOT NULL AND deleted <= ?",
+        (before,),
+    )
+    for (id,) in found:
+        rows(
+            connection,
+            "UPDATE message SET parent = (SELECT parent FROM message WHERE id = ?1)"
+            " WHERE parent = ?1",
+            (id,),
+        )
+        rows(connection, "DELETE FROM message WHERE id = ?", (id,))

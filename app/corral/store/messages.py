@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -21,37 +22,113 @@ _DELETE_WITH_DESCENDANTS = """
     DELETE FROM message WHERE id IN (SELECT id FROM below)
 """
 
+_AT_THE_END = """
+    WHERE id IN (
+        WITH RECURSIVE up (id, parent, number) AS (
+            SELECT m.id, m.parent, 1 FROM conversation AS c JOIN message AS m ON m.id = c.active
+            WHERE c.id = ?1
+            UNION ALL
+            SELECT m.id, m.parent, number + 1 FROM up JOIN message AS m ON m.id = up.parent
+            WHERE number < ?2
+        )
+        SELECT id FROM up
+        UNION SELECT m.id FROM up CROSS JOIN message AS m ON m.parent = up.parent
+    ) ORDER BY id
+"""
 
-def fetch_message(connection: apsw.Connection, id: int) -> Message:
-    """One message.
+
+def fetch_message(connection: apsw.Connection, id: int, *, deleted: bool = False) -> Message:
+    """One message, below the nearest one that is not deleted.
+
+    Args:
+        deleted: also one that is deleted.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none, or it was deleted.
     """
     found = row(connection, SELECT_MESSAGE + "WHERE id = ?", (id,))
     if found is None:
         raise NotFound(f"There is no message {id}")
-    return to_message(found)
+    message = to_message(found)
+    gone = _deleted(connection, message.conversation)
+    if id in gone and not deleted:
+        raise NotFound(f"Message {id} was deleted", hint="Undo brings it back")
+    return _hung(message, gone)
+
+
+def fetch_messages(connection: apsw.Connection, conversation: int) -> list[Message]:
+    """All messages of a conversation that are not deleted, by id."""
+    found = rows(
+        connection,
+        SELECT_MESSAGE + "WHERE conversation = ? AND deleted IS NULL ORDER BY id",
+        (conversation,),
+    )
+    gone = _deleted(connection, conversation)
+    messages = [to_message(values) for values in found]
+    return [_hung(message, gone) for message in messages] if gone else messages
+
+
+def fetch_links(connection: apsw.Connection, conversation: int) -> dict[int, int | None]:
+    """What each message that is not deleted hangs below; far less to read than the texts."""
+    links: dict[int, int | None] = dict(
+        rows(connection, "SELECT id, parent FROM message WHERE conversation = ?", (conversation,))
+    )
+    gone = _deleted(connection, conversation)
+    return {id: _nearest(parent, gone) for id, parent in links.items() if id not in gone}
+
+
+def _deleted(connection: apsw.Connection, conversation: int) -> dict[int, int | None]:
+    """The deleted messages of a conversation, and what each of them hangs below."""
+    return dict(
+        rows(
+            connection,
+            "SELECT id, parent FROM message WHERE conversation = ? AND deleted IS NOT NULL",
+            (conversation,),
+        )
+    )
+
+
+def _hung(message: Message, gone: dict[int, int | None]) -> Message:
+    """The message below the nearest one that is left."""
+    if message.parent not in gone:
+        return message
+    return replace(message, parent=_nearest(message.parent, gone))
+
+
+def _nearest(parent: int | None, gone: dict[int, int | None]) -> int | None:
+    for _ in gone:
+        if parent not in gone:
+            break
+        parent = gone[parent]
+    return parent
 
 
 class Messages(Part):
     def messages(self, conversation: int) -> list[Message]:
-        """All messages of a conversation, every branch, by id."""
-        with self._database.read() as connection:
-            found = rows(
-                connection,
-                SELECT_MESSAGE + "WHERE conversation = ? ORDER BY id",
-                (conversation,),
-            )
-        return [to_message(values) for values in found]
+        """All messages of a conversation, every branch, by id; deleted ones are left out."""
+        with self._database.snapshot() as connection:
+            return fetch_messages(connection, conversation)
+
+    def last_messages(self, conversation: int, count: int) -> list[Message]:
+        """The end of the active path, with the siblings of its messages, by id.
+
+        Nothing of a conversation without a message.
+
+        Args:
+            count: how many messages of the path there are at the most.
+        """
+        with self._database.snapshot() as connection:
+            found = rows(connection, SELECT_MESSAGE + _AT_THE_END, (conversation, count))
+            gone = _deleted(connection, conversation)
+        return [_hung(to_message(values), gone) for values in found if values[0] not in gone]
 
     def message(self, id: int) -> Message:
         """One message.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is none, or it was deleted.
         """
-        with self._database.read() as connection:
+        with self._database.snapshot() as connection:
             return fetch_message(connection, id)
 
     def add_user(self, conversation: int, text: str, parent: int | None) -> Message:
@@ -128,7 +205,7 @@ class Messages(Part):
                 (storable(text), id),
             )
             if connection.changes() == 0:
-                fetch_message(connection, id)
+                fetch_message(connection, id, deleted=True)
 
     def finish_answer(
         self,
@@ -169,7 +246,8 @@ class Messages(Part):
                     id,
                 ),
             )
-            message = fetch_message(connection, id)
+            # Another corral may have deleted it meanwhile: it is whole when it is brought back.
+            message = fetch_message(connection, id, deleted=True)
             rows(
                 connection,
                 "UPDATE conversation SET updated = ? WHERE id = ?",

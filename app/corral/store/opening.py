@@ -20,7 +20,13 @@ from corral.store.database import (
     rows,
 )
 from corral.store.note import Note, read_note, write_note
-from corral.store.salvage import Salvaged, create_private, finish_replacing, set_aside_and_salvage
+from corral.store.salvage import (
+    Salvaged,
+    create_private,
+    finish_replacing,
+    put_in_place,
+    set_aside_and_salvage,
+)
 from corral.store.schema import migrate, recognise, refuse_newer_file
 from corral.store.writers import this_process
 
@@ -99,6 +105,78 @@ def close_database(database: Database) -> None:
             suspect=database.damaged or before.suspect,
         ),
     )
+
+
+def prepare_copy(path: Path, clock: Callable[[], float]) -> Note:
+    """Check every page of a copy that nobody uses, and bring its tables up to date.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        StoreError: a newer corral wrote it, or it is none of corral's.
+        DamagedError: it is not sound.
+    """
+    refuse_newer_file(path)
+    database = Database(path, patience=0)
+    try:
+        if not recognise(database):
+            raise DamagedError("It is not a history of corral's")
+        _check_pages(database)
+        database.prepare()
+        migrate(database, clock)
+        counts = _count(database)
+        # Only the file is renamed, so nothing may stay in its -wal; a full disk raises here.
+        database.checkpoint()
+    finally:
+        database.close()
+    return counts
+
+
+def replace_database(
+    path: Path, ready: Path, *, word: str, clock: Callable[[], float], patience: float
+) -> Path | None:
+    """Put a copy that :func:`prepare_copy` looked at in the place of the history.
+
+    What is there moves to a dated name with all that belongs to it; nothing is deleted.
+
+    Args:
+        word: what the dated name says, such as ``before-restore``.
+
+    Returns:
+        Where the old history lies now; None if there was none.
+
+    Raises:
+        StoreError: another corral has it open, or a file cannot be moved.
+    """
+    path = Path(os.path.realpath(path))
+    with _turn(path, patience):
+        refuse_while_open(path)
+        counts = prepare_copy(ready, clock)
+        try:
+            kept_as = put_in_place(path, ready, word=word, now=clock())
+        except OSError as error:
+            raise StoreError(
+                f"The history cannot be replaced: {error.strerror or error}",
+                hint=f"Check the folder of {path.name}; nothing was deleted",
+            ) from error
+        write_note(path, counts)
+    return kept_as
+
+
+def refuse_while_open(path: Path) -> None:
+    """Let nobody change the history below another corral.
+
+    Raises:
+        StoreError: one has it open.
+    """
+    note = read_note(Path(os.path.realpath(path)))
+    if note is not None and (others := note.others("")):
+        processes = ", ".join(other.partition(":")[0] for other in others)
+        raise StoreError(
+            "Another corral has the history open",
+            hint=f"Close it (process {processes}), then try again",
+        )
 
 
 def _open_file(

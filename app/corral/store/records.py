@@ -17,7 +17,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 SELECT_CONVERSATION = """
     SELECT c.id, CAST(c.title AS BLOB), c.created, c.updated,
-    (SELECT count(*) FROM message AS m WHERE m.conversation = c.id AND m.deleted IS NULL),
+    (SELECT count(*) FROM message AS m WHERE m.conversation = c.id)
+    - (SELECT count(*) FROM message AS m WHERE m.conversation = c.id AND m.deleted IS NOT NULL),
     c.titled, c.pinned, c.archived, CAST(c.system AS BLOB), CAST(c.model AS BLOB),
     CAST(c.parameters AS BLOB), c.active, CAST(c.draft AS BLOB),
     (SELECT CAST(m.model AS BLOB) FROM message AS m WHERE m.id = c.active),
@@ -48,7 +49,8 @@ def from_json(value: bytes | None) -> dict[str, Any] | None:
     if value is None:
         return None
     try:
-        loaded = json.loads(value)
+        # As text, since finding out how bytes are encoded takes longer than reading them.
+        loaded = json.loads(value.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
     return loaded if isinstance(loaded, dict) else None

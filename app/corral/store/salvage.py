@@ -71,6 +71,27 @@ def set_aside_and_salvage(path: Path, *, word: str, clock: Callable[[], float]) 
     return Salvaged(kept_as, conversations, messages)
 
 
+def put_in_place(path: Path, ready: Path, *, word: str, now: float) -> Path | None:
+    """Put a complete database in the place of another, which moves to a dated name.
+
+    Args:
+        ready: on the same file system; nothing of it may be in a -wal file.
+        now: seconds since the epoch.
+
+    Returns:
+        Where the old one lies now; None if there was none.
+
+    Raises:
+        OSError: a file cannot be moved.
+    """
+    fresh = _fresh(path)
+    _discard(fresh)
+    ready.rename(fresh)
+    kept_as = _set_aside(path, word, now)
+    finish_replacing(path)
+    return kept_as
+
+
 def finish_replacing(path: Path) -> None:
     """Put the new file in its place, also where a process was killed just before it could.
 

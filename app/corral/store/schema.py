@@ -200,6 +200,7 @@ UPDATE conversation SET folder = '';
 ALTER TABLE message ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message ADD COLUMN summary TEXT NOT NULL DEFAULT '';
 ALTER TABLE message ADD COLUMN deleted REAL;
+CREATE INDEX message_deleted ON message (conversation, deleted) WHERE deleted IS NOT NULL;
 UPDATE message SET pinned = 0;
 """
 

@@ -31,7 +31,8 @@ _IN_TEXTS = """
         THEN CAST(snippet(message_search, 0, ?2, ?3, '…', 14) AS BLOB) END
     FROM message_search AS s CROSS JOIN message AS m ON m.id = s.rowid
     CROSS JOIN conversation AS c ON c.id = m.conversation
-    WHERE s.message_search MATCH ?1 AND c.deleted IS NULL ORDER BY s.rank
+    WHERE s.message_search MATCH ?1 AND c.deleted IS NULL
+    AND s.rowid NOT IN (SELECT id FROM message WHERE deleted IS NOT NULL) ORDER BY s.rank
 """
 
 _IN_TITLES = """
@@ -45,6 +46,7 @@ _LETTERS_IN_TEXTS = """
     SELECT m.conversation, max(m.id)
     FROM message AS m JOIN conversation AS c ON c.id = m.conversation
     WHERE m.text LIKE ?1 ESCAPE '\\' AND m.status <> 'streaming' AND c.deleted IS NULL
+    AND m.deleted IS NULL
     GROUP BY m.conversation ORDER BY c.updated DESC LIMIT ?2
 """
 

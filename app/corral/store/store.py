@@ -10,20 +10,34 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from corral.store.branches import Branches
 from corral.store.conversations import Conversations
 from corral.store.downloads import Downloads
 from corral.store.licences import Licences
 from corral.store.memo import Memo
 from corral.store.messages import Messages
 from corral.store.model_files import ModelFiles
+from corral.store.moving import Moving
 from corral.store.opening import close_database, open_database
+from corral.store.prompts import Prompts
 from corral.store.search import Search
 
 PATIENCE = 5.0
 """Seconds to wait while another program writes."""
 
 
-class Store(Conversations, Messages, Search, ModelFiles, Downloads, Licences, Memo):
+class Store(
+    Conversations,
+    Messages,
+    Branches,
+    Search,
+    Prompts,
+    ModelFiles,
+    Downloads,
+    Licences,
+    Memo,
+    Moving,
+):
     @classmethod
     def open(
         cls,
