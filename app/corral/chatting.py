@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+from corral import continuing
 from corral.chat import formats
 from corral.chat.conversation import Conversation, Message, active_path
 from corral.engine import protocol
@@ -43,6 +44,7 @@ from corral.turn import (
     Words,
     Working,
 )
+from corral.windowing import Windowing, stretched
 
 __all__ = ["ChatEngine", "Chatting", "Event", "Finished", "LeftOut", "Notice", "Options", "Sent"]
 __all__ += ["Started", "Swap", "Swapped", "Turn", "Words", "Working"]
@@ -157,17 +159,23 @@ class Chatting:
 
     def regenerate(self, message: Message, options: Options = Options()) -> Turn:
         """Another answer to the same message; ``message`` may be the answer or the question."""
-
-        async def events(turn: Turn) -> AsyncGenerator[Event, None]:
-            question = message
-            if message.role == "assistant" and message.parent is not None:
-                question = await asyncio.to_thread(self.store.message, message.parent)
-            answer = self._answer(turn, question, options, fresh=False)
-            async with contextlib.aclosing(answer) as stream:
-                async for event in stream:
-                    yield event
-
+        events = partial(self._again, message=message, options=options)
         return self._turn(message.conversation, events)
+
+    def go_on(self, message: Message, options: Options = Options()) -> Turn:
+        """Let an answer go on that was stopped or cut off; its tokens are not evaluated again."""
+        events = partial(self._again, message=message, options=options, goes_on=True)
+        return self._turn(message.conversation, events)
+
+    async def _again(
+        self, turn: Turn, message: Message, options: Options, goes_on: bool = False
+    ) -> AsyncGenerator[Event, None]:
+        question = await asyncio.to_thread(continuing.question_of, self.store, message.id, goes_on)
+        cut = await asyncio.to_thread(self.store.message, message.id) if goes_on else None
+        answer = self._answer(turn, question, options, fresh=False, cut=cut)
+        async with contextlib.aclosing(answer) as stream:
+            async for event in stream:
+                yield event
 
     def _turn(self, conversation: int, events: Any) -> Turn:
         if conversation in self.running:
@@ -191,17 +199,17 @@ class Chatting:
     # --- the streaming loop -----------------------------------------------------------------------
 
     async def _answer(
-        self, turn: Turn, question: Message, options: Options, *, fresh: bool
+        self,
+        turn: Turn,
+        question: Message,
+        options: Options,
+        *,
+        fresh: bool,
+        cut: Message | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The one streaming loop. ``fresh``: the question was just sent and may be taken back."""
-        answer = await asyncio.to_thread(
-            self.store.begin_answer,
-            question.id,
-            model=None,
-            parameters=dict(options.parameters) or None,
-        )
-        turn.answer = answer
-        record = Record(self.store, turn, answer)
+        record = await continuing.begin(self.store, turn, question, options, cut)
+        answer = record.message
         yield Started(answer)
         try:
             async with self._hold_engine(turn) as waited:
@@ -248,35 +256,34 @@ class Chatting:
         assert resident is not None
         plan, loaded = resident.plan, resident.loaded
         record.model = provenance(plan, loaded)
-        path = active_path(
-            await asyncio.to_thread(self.store.messages, conversation.id), question.id
-        )
-        building = build_prompt(
-            self.engine, plan, loaded.n_ctx, formats.turns(path), seen_from=seen_from(path)
-        )
+        if plan.adapters_left_out:
+            yield Notice("An adapter is left out", plan.adapters_left_out)
+        if not resident.warm and (notice := stretched(plan)) is not None:
+            yield notice
+        path = await asyncio.to_thread(continuing.path_to, self.store, question)
+        windowing = Windowing(self.store, self.engine, self._until_stopped)
+        before, n_ctx = await continuing.so_far(self.engine, plan, loaded.n_ctx, record.cut)
+        building = windowing.prompt(turn, plan, n_ctx, path, record)
         try:
-            prompt = await turn.unless_stopped(building)
+            async with contextlib.aclosing(building) as built:
+                async for event in built:
+                    if isinstance(event, Prompt):
+                        prompt = event
+                    else:
+                        yield event
         except DoesNotFit as error:
             raise _TooLong(error) from None
-        if prompt.tags:
-            yield Notice(
-                "Control tags were neutralised",
-                f"{', '.join(prompt.tags)} structure the prompt of this model, "
-                "so they were written with spaces in what the model sees",
-            )
-        if prompt.left_out and prompt.first_message is not None:
-            record.parameters["window_from"] = prompt.first_message
-            yield LeftOut(prompt.left_out, prompt.first_message)
         format = formats.FORMATS.get(plan.format)
         record.start_checkpoints()
         events = self.engine.generate(
-            prompt.tokens,
+            (*prompt.tokens, *before),
             plan.sampling,
             max_tokens=plan.max_tokens,
             stop=format.stop if format else (),
-            strip_leading_space=format is not formats.COMPLETION,
+            strip_leading_space=format is not formats.COMPLETION and not turn.text,
             conversation=str(conversation.id),
             lookup=self.settings.engine.lookup,
+            adapters=plan.adapters,
         )
         async with contextlib.aclosing(self._until_stopped(turn, events)) as generation:
             async for event in generation:
@@ -288,8 +295,9 @@ class Chatting:
                     yield Words(event.text, event.tokens)
                 else:
                     record.model["threads"] = event.threads
-                    record.parameters |= plan.sampling.model_dump(exclude_defaults=True)
+                    record.parameters |= plan.sampling.chosen()
                     record.parameters["seed"] = event.seed
+                    record.parameters |= continuing.kept_ids(turn.text, before, event)
                     await record.finish(
                         "stopped" if event.stop_reason == "stopped" else "complete", finished=event
                     )
@@ -377,7 +385,9 @@ class Chatting:
         async with self._engine_free:
             async for _ in self.engine.load(plan.spec.model_copy(update={"vocab_only": True})):
                 pass
-            return await build_prompt(self.engine, plan, plan.spec.n_ctx, formats.turns(path))
+            return await build_prompt(
+                self.engine, plan, plan.spec.n_ctx, formats.turns(path), seen_from=seen_from(path)
+            )
 
 
 class _TooLong(Exception):

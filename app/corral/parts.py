@@ -27,6 +27,7 @@ from corral.models.fit.machine import Machine
 from corral.models.hub.client import Hub
 from corral.models.library.library import Library
 from corral.paths import Paths
+from corral.presets import Presets
 from corral.settings import Settings
 from corral.store.store import Store
 
@@ -140,6 +141,7 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
         disk,
         states=shelf,
     )
+    parts.chatting.planner.presets = Presets(paths.presets)
     return parts
 
 

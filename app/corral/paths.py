@@ -46,6 +46,11 @@ class Paths:
         return self.config / "config.toml"
 
     @property
+    def presets(self) -> Path:
+        """A person's own presets, a file each; nobody makes it but the person."""
+        return self.config / "presets"
+
+    @property
     def database(self) -> Path:
         return self.data / "corral.db"
 

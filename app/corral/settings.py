@@ -35,6 +35,8 @@ class EngineSettings(BaseModel):
     type_v: KvType = "f16"
     """Type of the V cache; anything but f16 needs flash attention."""
     flash_attn: Literal["auto", "on", "off"] = "auto"
+    rope_scaling: Literal["off", "linear", "yarn"] = "off"
+    """How a window larger than the model was trained on is reached."""
     load_mode: Literal["auto", "read", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
     """How weights come into memory."""
     pace: Literal["auto", "full", "quiet"] = "auto"
@@ -86,6 +88,8 @@ class Settings(BaseModel):
     """The model a new conversation starts with; none is the last one added, else the starter."""
     sidebar: bool = True
     """Whether the list of conversations is shown on wide screens."""
+    vim: bool = False
+    """Whether the box for the prompt has vim's keys."""
     engine: EngineSettings = Field(default_factory=EngineSettings)
     downloads: DownloadSettings = Field(default_factory=DownloadSettings)
     sampling: dict[str, Any] = Field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from corral.engine import protocol
 from corral.engine.host import Held
-from corral.engine.protocol import LoadSpec, Sampling
+from corral.engine.protocol import Adapter, LoadSpec, Sampling
 from corral.planning import Tokenizer
 
 
@@ -26,6 +26,7 @@ class ChatEngine(Tokenizer, Protocol):
         strip_leading_space: bool = True,
         conversation: str = "",
         lookup: bool = True,
+        adapters: Sequence[Adapter] = (),
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]: ...
     def stop(self) -> None: ...
     async def spare_bytes(self) -> int: ...

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from corral.chat.conversation import Message
+from corral.chat.window import Gap
 from corral.engine import protocol
 from corral.errors import CorralError, StoreError
 from corral.store.store import Store
@@ -19,7 +20,7 @@ R = TypeVar("R")
 CHECKPOINT_SECONDS = 0.5
 """How often a streaming answer is written to the store."""
 
-Stage = Literal["waiting", "starting", "loading", "reading", "writing"]
+Stage = Literal["waiting", "starting", "loading", "condensing", "reading", "writing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,16 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """The model no longer sees anything above ``first_message``."""
+    """The model does not see all: the gaps are :data:`corral.chat.window.Gap`."""
 
     exchanges: int
     first_message: int
+    """From here on it sees everything."""
+    gaps: tuple[Gap, ...] = ()
+    summary: Message | None = None
+    """The message before which a summary stands for what is left out."""
+    scattered: bool = False
+    """What it does not see is not just the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +161,12 @@ class Turn(Activity[Event]):
 class Record:
     """The row of one answer: checkpoints while it streams, and exactly one ending."""
 
-    def __init__(self, store: Store, turn: Turn, answer: Message) -> None:
+    def __init__(
+        self, store: Store, turn: Turn, answer: Message, cut: Message | None = None
+    ) -> None:
         self.message = answer
+        self.cut = cut
+        """The answer before it went on; None for a new one."""
         self.model: dict[str, Any] = {}
         self.parameters: dict[str, Any] = dict(answer.parameters or {})
         self._store = store
@@ -202,6 +213,8 @@ class Record:
         if self._ended:
             return self.message
         self._ended = True
+        if self.cut is not None and status != "complete" and self._turn.text == self.cut.text:
+            return self._as_it_was(self.cut)
         reason = finished.stop_reason if finished else "error" if error else "stopped"
         self.message = self._store.finish_answer(
             self.message.id,
@@ -213,6 +226,21 @@ class Record:
             parameters=self.parameters or None,
             usage=_usage(finished) if finished else None,
             timings=finished.timings.model_dump() if finished else None,
+        )
+        return self.message
+
+    def _as_it_was(self, cut: Message) -> Message:
+        """Not a word came: an answer that should have gone on is what it was before."""
+        self.message = self._store.finish_answer(
+            self.message.id,
+            text=cut.text,
+            status="stopped" if cut.status == "streaming" else cut.status,
+            stop_reason=cut.stop_reason,
+            error=cut.error,
+            model=cut.model,
+            parameters=cut.parameters,
+            usage=cut.usage,
+            timings=cut.timings,
         )
         return self.message
 
