@@ -14,7 +14,8 @@ from corral import __version__
 _COMMANDS = {
     "ask": "One turn, streamed to stdout",
     "models": "Models: list, search, show, pull, import, adopt, verify, remove, fit",
-    "history": "Conversations: list, show, search, rename, delete",
+    "history": "Conversations: list, search, delete, export, import, backup, restore",
+    "presets": "Personas and tasks: list, show",
     "bench": "How fast a model is here: load, prompt, generation, reuse, restore",
     "doctor": "Hardware, engine, folders, and what fits this machine",
 }

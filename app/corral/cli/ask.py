@@ -13,9 +13,13 @@ from typing import Any
 
 import click
 
+from corral import adapting
 from corral.chat.conversation import Conversation
+from corral.chat.window import POLICIES
 from corral.chatting import Finished, LeftOut, Notice, Options, Sent, Turn, Words, Working
+from corral.cli.answers import answer_options, begin, existing, refuse_prompt
 from corral.cli.output import StatusLine, errors, note, print_json, report
+from corral.cli.presets import form_options, keep_preset, with_form
 from corral.errors import UsageError
 from corral.parts import Parts, build
 from corral.paths import Paths
@@ -23,6 +27,12 @@ from corral.text import clean
 
 STDIN_LIMIT = 4 * 1024 * 1024
 """Bytes read from stdin at the most: far more than any window holds."""
+
+_STAGES = {
+    "loading": "Loading the model",
+    "condensing": "Condensing what no longer fits",
+    "reading": "Reading",
+}
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "max_tokens")
 
@@ -35,6 +45,15 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed",
 @click.option("--continue", "latest", is_flag=True, help="Go on with the latest conversation.")
 @click.option("--complete", is_flag=True, help="Continue the text, without any chat format.")
 @click.option("--format", metavar="NAME", help="Prompt format, over what is known of the model.")
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="FILE[:SCALE]",
+    help="LoRA adapter by file or name; again for several, off for none.",
+)
+@form_options
+@answer_options
 @click.option("--temperature", type=float, help="0 always takes the likeliest token.")
 @click.option("--top-p", type=float)
 @click.option("--top-k", type=int, help="0 is off.")
@@ -43,6 +62,17 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed",
 @click.option("--seed", type=int)
 @click.option("--max-tokens", type=int, help="0 goes on to the end of the window.")
 @click.option("--ctx", "n_ctx", type=int, help="Context window in tokens.")
+@click.option(
+    "--rope",
+    "rope_scaling",
+    type=click.Choice(["off", "linear", "yarn"]),
+    help="Stretch the window beyond what the model was trained on.",
+)
+@click.option(
+    "--window",
+    type=click.Choice(POLICIES),
+    help="When it is full: drop the oldest turns, stop, keep both ends, or summarise. Kept.",
+)
 @click.option("--no-save", is_flag=True, help="Keep nothing of this on disk.")
 @click.option("--stats", is_flag=True, help="Print tokens and speed to stderr at the end.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines: deltas, then done or error.")
@@ -55,36 +85,51 @@ def ask(
     latest: bool,
     complete: bool,
     format: str | None,
+    adapters: tuple[str, ...],
+    preset: str | None,
+    labels: tuple[str, ...],
+    schema_file: str | None,
+    grammar_file: str | None,
+    redo: str | None,
     no_save: bool,
     stats: bool,
     as_json: bool,
     dry_run: bool,
-    **parameters: float | None,
+    **parameters: float | str | None,
 ) -> None:
     """Ask PROMPT and stream the answer; text from stdin is appended to it."""
     with errors(as_json=as_json, paths=Paths.from_environment):
+        refuse_prompt(redo, prompt, dry_run=dry_run)
+        latest = latest or (redo is not None and conversation is None)
         if no_save and (latest or conversation is not None) and not dry_run:
             raise UsageError(
                 "--no-save keeps nothing, so it cannot go on with a conversation",
                 hint="Leave out one of the two.",
             )
-        text = _prompt_text(prompt)
+        text = "" if redo else _prompt_text(prompt)
         parts = build(Paths.from_environment(), save=dry_run or not no_save)
         options = Options(
             model=model,
             system=system,
             parameters={key: value for key, value in parameters.items() if value is not None},
             format="completion" if complete else format,
+            adapters=adapting.parse_all(adapters),
         )
+        options = with_form(options, preset, labels, schema_file, grammar_file)
         if not as_json:
             for notice in parts.notices:
                 note(f"corral: {notice}")
         # What is wrong with the request itself is told before anything is written.
-        parts.chatting.planner.plan(_existing(parts, conversation, latest), options)
-        job = _Ask(parts, options, as_json=as_json, stats=stats, saved=not no_save)
+        found = existing(_existing(parts, conversation, latest), redo)
+        plan = parts.chatting.planner.plan(found, options)
+        if options.schema and not as_json:
+            for line in plan.form_notes:
+                note(f"corral: {line}")
+        job = _Ask(parts, options, redo, as_json=as_json, stats=stats, saved=not no_save)
         if dry_run:
-            sys.exit(asyncio.run(job.dry_run(_existing(parts, conversation, latest), text)))
-        sys.exit(asyncio.run(job.run(_conversation(parts, conversation, latest, options), text)))
+            sys.exit(asyncio.run(job.dry_run(found, text)))
+        found = keep_preset(parts, _conversation(parts, conversation, latest, options), options)
+        sys.exit(asyncio.run(job.run(_with_window(parts, found, options), text)))
 
 
 def _prompt_text(prompt: str | None) -> str:
@@ -143,13 +188,26 @@ def _conversation(parts: Parts, id: int | None, latest: bool, options: Options) 
     found = _existing(parts, id, latest)
     if found is None:
         return parts.store.create_conversation(
-            system=options.system or "", model=options.model and _durable(options.model)
+            system=options.system or "",
+            model=options.model and _durable(options.model),
+            parameters=adapting.with_choices({}, options.adapters or ()) or None,
         )
     if options.system is not None:
         parts.store.update_conversation(found.id, system=options.system)
     if options.model is not None:
         parts.store.update_conversation(found.id, model=_durable(options.model))
+    if options.adapters is not None:
+        kept = adapting.with_choices(found.parameters, options.adapters)
+        parts.store.update_conversation(found.id, parameters=kept)
     return parts.store.conversation(found.id)
+
+
+def _with_window(parts: Parts, found: Conversation, options: Options) -> Conversation:
+    """The conversation with the policy that was asked for, which it keeps."""
+    if (policy := options.parameters.get("window")) is None:
+        return found
+    parameters = {**found.parameters, "window": policy}
+    return parts.store.update_conversation(found.id, parameters=parameters)
 
 
 def _durable(model: str) -> str:
@@ -160,10 +218,18 @@ def _durable(model: str) -> str:
 
 class _Ask:
     def __init__(
-        self, parts: Parts, options: Options, *, as_json: bool, stats: bool, saved: bool
+        self,
+        parts: Parts,
+        options: Options,
+        redo: str | None,
+        *,
+        as_json: bool,
+        stats: bool,
+        saved: bool,
     ) -> None:
         self._parts = parts
         self._options = options
+        self._redo = redo
         self._json = as_json
         self._stats = stats
         self._saved = saved
@@ -171,7 +237,7 @@ class _Ask:
         self._signal = 0
 
     async def run(self, conversation: Conversation, text: str) -> int:
-        turn = self._parts.chatting.send(conversation.id, text, self._options)
+        turn = begin(self._parts, conversation, text, self._options, self._redo)
         self._stop_on_signals(turn)
         code = 1
         try:
@@ -198,6 +264,8 @@ class _Ask:
                     "format": prompt.format,
                     "text": prompt.text,
                     "tokens": list(prompt.tokens),
+                    "left_out": prompt.left_out,
+                    "gaps": [list(gap) for gap in prompt.gaps],
                 }
             )
         else:
@@ -231,16 +299,16 @@ class _Ask:
                 sys.stdout.flush()
         elif isinstance(event, Working):
             share = f" {100 * event.done / event.total:.0f} %" if event.total else ""
-            self._status.show(
-                {"loading": "Loading the model", "reading": "Reading"}.get(event.stage, "Waiting")
-                + share
-            )
+            self._status.show(_STAGES.get(event.stage, "Waiting") + share)
         elif isinstance(event, Notice):
             note(f"corral: {event.title}: {event.text}")
         elif isinstance(event, LeftOut):
+            oldest = "" if event.scattered else "the oldest "
+            stands = "; a summary stands for them" if event.summary else ""
+            exchanges = "exchange" if event.exchanges == 1 else "exchanges"
             note(
-                f"corral: the model no longer sees the oldest {event.exchanges} exchanges of this "
-                "conversation"
+                f"corral: the model no longer sees {oldest}{event.exchanges} {exchanges} of this "
+                f"conversation{stands}"
             )
         elif isinstance(event, Sent):
             self._status.show("Starting the engine")

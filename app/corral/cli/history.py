@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from corral.chat.conversation import Conversation, Message
+from corral.cli.history_branches import fork, prune, tree, undo
+from corral.cli.history_moving import backup, export_conversations, import_conversations, restore
+from corral.cli.history_trash import archive, file_away, pin, trash, undelete
 from corral.cli.output import errors, note, print_json, say, table
 from corral.kept import kept_of
 from corral.parts import build
@@ -19,7 +22,15 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable o
 
 @click.group()
 def history() -> None:
-    """Conversations: list, show, search, rename, delete."""
+    """Conversations: list, show, search, sort, delete, take along, keep safe."""
+
+
+for command in (export_conversations, import_conversations, backup, restore):
+    history.add_command(command)
+for command in (trash, undelete, archive, pin, file_away):
+    history.add_command(command)
+for command in (tree, fork, prune, undo):
+    history.add_command(command)
 
 
 @history.command("list")
@@ -68,6 +79,9 @@ def show(id: int, as_json: bool) -> None:
                     "id": conversation.id,
                     "title": conversation.title,
                     "system": conversation.system,
+                    "folder": conversation.folder,
+                    "preset": conversation.preset,
+                    "origin": conversation.origin,
                     "active": conversation.active,
                     "messages": [_message(message) for message in messages],
                 }
@@ -178,6 +192,8 @@ def _message(message: Message) -> dict[str, Any]:
         "parameters": message.parameters,
         "usage": message.usage,
         "timings": message.timings,
+        "pinned": message.pinned,
+        "summary": message.summary,
     }
 
 

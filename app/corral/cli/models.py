@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from corral.cli.models_adapters import adapters
 from corral.cli.models_clean import clean
 from corral.cli.models_files import adopt, import_models, remove, verify
 from corral.cli.models_fit import fit
@@ -21,7 +22,7 @@ def models() -> None:
     """The models on this machine, and how they come here and go."""
 
 
-for command in (show, fit, search, pull, import_models, adopt, verify, remove, clean):
+for command in (show, fit, search, pull, import_models, adopt, verify, remove, clean, adapters):
     models.add_command(command)
 
 
