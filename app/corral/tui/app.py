@@ -21,6 +21,7 @@ from textual.screen import Screen
 
 from corral import trouble
 from corral.errors import CorralError, EngineError
+from corral.store.conversations import KEPT_IN_TRASH
 from corral.text import clean, clean_line
 from corral.tui import clipboard, themes
 from corral.tui.entrance import Entrance
@@ -150,7 +151,7 @@ class CorralApp(App[None]):
         self.furnished = True
         await self.push_screen(self.chat)
         self.chat.prompt.area.focus()
-        self.chat.prompt.area.insert(self._entrance.typed)
+        self.chat.prompt.area.take(self._entrance.typed)
         if self._entrance.message:
             while not self.chat.ready:  # noqa: ASYNC110 - once, for a few frames
                 await asyncio.sleep(0.02)
@@ -333,13 +334,11 @@ class CorralApp(App[None]):
             self.exit(return_code=code)
 
     def _put_away(self) -> None:
-        """Save the draft, and delete for good what was deleted; harmless when done already."""
+        """Save the draft, and empty the trash of what is old; harmless when done already."""
         with contextlib.suppress(CorralError):
             self.chat.conversing.leave(self.chat.draft)
-        if self.chat.trashed:
-            self.chat.trashed.clear()
-            with contextlib.suppress(CorralError):
-                self.store.empty_trash()
+        with contextlib.suppress(CorralError):
+            self.store.empty_trash(KEPT_IN_TRASH)
 
     async def on_unmount(self) -> None:
         """The last chance, however the program ends."""

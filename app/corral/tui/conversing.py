@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from corral.chat.conversation import Conversation, Message
+from corral.chatting import Options
 from corral.errors import CorralError, NotFound
 from corral.store.store import Store
 from corral.text import clean_line, shorten
 from corral.tui import wording
+from corral.tui.branching import Branching
 from corral.tui.dialogue import Dialogue
 from corral.tui.turns import Live, Turns
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 REOPENED_FOR = 12 * 3600.0
 """Seconds after which a start no longer goes on where the last one ended."""
 
+LONG = 500
+AT_ONCE = 200
+"""Of a conversation with more messages than ``LONG``, so many of its path are read at first."""
+
 NEW = Conversation(0, "", 0.0, 0.0)
 """A conversation that is not in the store yet."""
 
@@ -31,7 +37,7 @@ _OPEN = "conversation"
 _LEFT = "left"
 
 
-class Conversing:
+class Conversing(Branching):
     """Opens, creates and changes the one conversation that is shown.
 
     Args:
@@ -121,8 +127,8 @@ class Conversing:
         await asyncio.to_thread(self._store.remember, _OPEN, "")
         await self.find_model()
 
-    async def open(self, id: int) -> None:
-        """Read a conversation.
+    async def open(self, id: int, at: int | None = None) -> None:
+        """Read a conversation; where ``at`` is in another branch, that one becomes the active.
 
         Raises:
             NotFound: it is gone.
@@ -131,10 +137,17 @@ class Conversing:
             # A turn that begins or ends while the rows are read would be half in them.
             live = self._turns.live.get(id)
             conversation = await asyncio.to_thread(self._store.conversation, id)
-            messages = await asyncio.to_thread(self._store.messages, id)
+            whole = at is not None or conversation.messages <= LONG
+            if whole:
+                messages = await asyncio.to_thread(self._store.messages, id)
+            else:
+                messages = await asyncio.to_thread(self._store.last_messages, id, AT_ONCE)
             if self._turns.live.get(id) is live:
                 break
         self._take(conversation, Dialogue(messages, conversation.active))
+        self.dialogue.whole = whole
+        if at is not None and live is None:
+            await self.go_to(at)
         if live is not None:
             for message in (live.question, live.answer):
                 if message is not None:
@@ -180,13 +193,28 @@ class Conversing:
                 model=new.model,
                 parameters=dict(new.parameters) or None,
             )
+            if new.preset:
+                await self.change(preset=new.preset)
             await asyncio.to_thread(self._store.remember, _OPEN, str(self.id))
+        if parent == "active":
+            # What the person sees: another corral may have made another branch the active one.
+            parent = self.dialogue.active
         return self._turns.send(
             self.id, text, parent=parent, name=self.model_name, title=self.model_title
         )
 
-    def regenerate(self, message: Message) -> Live:
-        return self._turns.regenerate(message, name=self.model_name, title=self.model_title)
+    def regenerate(
+        self, message: Message, options: Options = Options(), model: LocalModel | None = None
+    ) -> Live:
+        """Another answer; ``model`` is the one that ``options`` names."""
+        name, title = self.model_name, self.model_title
+        if model is not None:
+            name, title = shorten(model.name, 60), wording.titled(model.title, model.quant)
+        return self._turns.regenerate(message, options, name=name, title=title)
+
+    def go_on(self, message: Message) -> Live:
+        """Let an answer go on that was stopped or cut off."""
+        return self._turns.go_on(message, name=self.model_name, title=self.model_title)
 
     def arrived(self, message: Message) -> None:
         """A message of this conversation was stored, or has a newer state."""
@@ -216,6 +244,9 @@ class Conversing:
         if messages:
             await self.open(self.id)
             return
+        if await asyncio.to_thread(self._store.deletion, self.id):
+            await self.open(self.id)  # All of it can be brought back.
+            return
         emptied = self.conversation
         stored = await asyncio.to_thread(self._store.conversation, self.id)
         await asyncio.to_thread(self._store.remember, _DRAFT, stored.draft)
@@ -242,6 +273,7 @@ class Conversing:
 
     async def walk(self, message: Message, step: int) -> bool:
         """Go to the sibling before or after a message; False where there is none."""
+        await self.read_rest()
         sibling = self.dialogue.sibling(message, step)
         if sibling is None:
             return False

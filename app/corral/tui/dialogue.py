@@ -13,7 +13,11 @@ class Dialogue:
     def __init__(self, messages: Iterable[Message] = (), active: int | None = None) -> None:
         self._messages: dict[int, Message] = {}
         self._branches: dict[tuple[int | None, str], list[int]] = {}
+        self._path: tuple[int | None, list[Message]] | None = None
+        """The end of the path, and the path, as it was asked for last."""
         self.active = active
+        self.whole = True
+        """False while only the end of a long conversation was read."""
         for message in messages:
             self.add(message)
 
@@ -31,9 +35,36 @@ class Dialogue:
         if message.id not in self._messages:
             self._branches.setdefault((message.parent, message.role), []).append(message.id)
         self._messages[message.id] = message
+        self._path = None
+
+    def replace(self, messages: Iterable[Message], active: int | None) -> None:
+        """Take what the store holds now in place of everything."""
+        self._path, self.whole = None, True
+        self._messages.clear()
+        self._branches.clear()
+        self.active = active
+        for message in messages:
+            self.add(message)
+
+    def fill(self, messages: Iterable[Message]) -> None:
+        """Take in the rest of a conversation; what is here already is newer."""
+        newer = dict(self._messages)
+        self.replace((newer.get(message.id, message) for message in messages), self.active)
+        for message in newer.values():
+            if message.id not in self._messages:
+                self.add(message)
+
+    def messages(self) -> list[Message]:
+        """All of them, every branch, in no order."""
+        return list(self._messages.values())
 
     def path(self) -> list[Message]:
-        """From the first message to the active one; a damaged chain gives what hangs together."""
+        """From the first message to the active one; a damaged chain gives what hangs together.
+
+        The list belongs to this: nobody changes it.
+        """
+        if self._path is not None and self._path[0] == self.active:
+            return self._path[1]
         path: list[Message] = []
         at, seen = self.active, set[int]()
         while at is not None and at in self._messages and at not in seen:
@@ -41,6 +72,7 @@ class Dialogue:
             path.append(self._messages[at])
             at = self._messages[at].parent
         path.reverse()
+        self._path = (self.active, path)
         return path
 
     def place(self, message: Message) -> tuple[int, int]:
@@ -59,13 +91,3 @@ class Dialogue:
     def leaf(self, message: Message) -> int:
         """The newest end below a message: where walking to it should land."""
         return latest_leaf(self._messages.values(), message.id)
-
-
-def window_line(path: list[Message]) -> int | None:
-    """The first message the model still saw when it wrote the last answer, or None for all."""
-    for message in reversed(path):
-        # Only an answer that got as far as its prompt knows what was left out.
-        if message.role == "assistant" and message.model:
-            first = (message.parameters or {}).get("window_from")
-            return first if isinstance(first, int) else None
-    return None

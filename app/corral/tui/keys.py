@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Where = Literal["anywhere", "prompt", "transcript", "sidebar", "models"]
+Where = Literal["anywhere", "prompt", "transcript", "sidebar", "tree", "models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,16 @@ class Key:
 KEYS: tuple[Key, ...] = (
     Key("enter", "send", "Send the message", "prompt", "send"),
     Key("ctrl+j,shift+enter", "newline", "New line", "prompt", "newline"),
+    Key("ctrl+up,f6", "recall", "Search your earlier prompts", "prompt"),
+    Key("f7", "editor", "Write in your own editor", "prompt"),
+    Key("ctrl+l", "fold", "Unfold a long paste; fold a selection", "prompt"),
     Key("escape", "stop", "Stop the answer, keep its text", "anywhere", "stop"),
     Key("ctrl+o", "models", "Models: choose, swap, download", "anywhere", "models"),
     Key("ctrl+n", "new_conversation", "New conversation", "anywhere", "new"),
     Key("ctrl+f", "search", "Search the conversations", "anywhere", "search"),
     Key("ctrl+g", "parameters", "Parameters and system prompt", "anywhere", "parameters"),
     Key("ctrl+r", "regenerate", "Another answer, or try again", "anywhere", "again"),
+    Key("ctrl+t", "tree", "The whole tree of the conversation", "anywhere"),
     Key("ctrl+b", "sidebar", "Show or hide the sidebar", "anywhere"),
     Key("ctrl+y", "copy_answer", "Copy the last answer", "anywhere"),
     Key("f4", "copy_code", "Copy a code block, then the next", "anywhere"),
@@ -62,11 +66,30 @@ KEYS: tuple[Key, ...] = (
     Key("c", "copy_message", "Copy the message", "transcript"),
     Key("y", "copy_message_code", "Copy its code", "transcript"),
     Key("e", "edit", "Edit a message and send it again", "transcript"),
+    Key("p", "pin_message", "Pin it: the model goes on seeing it", "transcript"),
+    Key("s", "edit_summary", "Edit the summary of what is above", "transcript"),
     Key("left_square_bracket", "sibling(-1)", "The branch before", "transcript"),
     Key("right_square_bracket", "sibling(1)", "The branch after", "transcript"),
+    Key("g", "go_on", "Go on with a cut answer", "transcript"),
+    Key("f", "fork", "Fork into a new conversation", "transcript"),
+    Key("delete", "delete_message", "Delete it and all below it", "transcript"),
+    Key("x", "delete_only", "Delete only it", "transcript"),
+    Key("u", "undo_deletion", "Undo the delete", "transcript"),
     Key("enter", "open", "Open the conversation", "sidebar"),
     Key("delete", "delete", "Delete the conversation", "sidebar"),
     Key("u", "undo_delete", "Undo the delete", "sidebar"),
+    Key("enter", "open", "Go to the message", "tree"),
+    Key("up,down,pageup,pagedown,home,end", "", "Move", "tree"),
+    Key("left_square_bracket,right_square_bracket", "", "To the sibling before, after", "tree"),
+    Key("r", "again", "Another answer", "tree"),
+    Key("m", "again_with", "The same, by another model", "tree"),
+    Key("g", "go_on", "Go on with a cut answer", "tree"),
+    Key("e", "edit", "Edit it; sending makes a branch", "tree"),
+    Key("f", "fork", "Fork into a new conversation", "tree"),
+    Key("delete", "delete", "Delete it and all below it", "tree"),
+    Key("x", "delete_only", "Delete only it", "tree"),
+    Key("u", "undo", "Undo the delete", "tree"),
+    Key("c", "copy", "Copy the message", "tree"),
     Key("enter", "choose", "Choose, download, or go on with it", "models"),
     Key("space", "pause", "Pause a download, or go on", "models"),
     Key("x", "cancel", "Cancel a download or a check", "models"),
@@ -91,6 +114,7 @@ HEADINGS: dict[Where, str] = {
     "anywhere": "Anywhere",
     "transcript": "In the transcript",
     "sidebar": "In the sidebar",
+    "tree": "In the tree",
     "models": "Among the models",
 }
 """The groups in the order they are read."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from corral.chat.window import USUAL, Policy
 from corral.engine.protocol import Sampling
 from corral.settings import EngineSettings
 
@@ -24,6 +25,7 @@ class Answer(BaseModel):
     """What is neither sampled with nor loaded with."""
 
     max_tokens: int = Field(0, ge=0, le=1 << 20)
+    window: Policy = USUAL
 
 
 _CHECKED_BY: tuple[type[BaseModel], ...] = (Sampling, EngineSettings, Answer)

@@ -68,6 +68,18 @@ GROUPS: dict[str, tuple[Parameter, ...]] = {
             "Llama 2 was trained with 4096. A change loads the model again.",
             {"auto": 0},
         ),
+        Parameter(
+            "rope_scaling",
+            "RoPE scaling",
+            "Lets the window be larger than the model was trained with; answers get worse the "
+            "further it reads. A change loads the model again.",
+        ),
+        Parameter(
+            "window",
+            "Full window",
+            "What goes when it is full: the oldest turns, nothing, the middle (ends), or the "
+            "oldest into a summary. /window says more.",
+        ),
     ),
     "More about answers": (
         Parameter(

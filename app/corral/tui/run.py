@@ -57,6 +57,10 @@ def run(lifeline: int | None) -> int:
         sidebar=remembered.get("sidebar") is not False,
         garbage=garbage,
     )
+    if os.name == "posix":
+        from corral.tui.pasting import with_pasting
+
+        app.driver_class = with_pasting(app.driver_class)
     try:
         app.run()
     finally:

@@ -99,6 +99,15 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
             table="",
             holds="now",
         ),
+        Setting(
+            "vim",
+            "Vim keys",
+            "Esc leaves the typing and i goes back to it; between them h j k l w b e 0 $ gg G x "
+            "dd yy p u and their like work as in vim. Enter sends in both.",
+            _ON,
+            table="",
+            holds="now",
+        ),
     ),
     "Speed": (
         Setting(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from corral.chat.conversation import Message
+from corral.chat.window import Seen
 from corral.chatting import (
     Chatting,
     Event,
@@ -38,6 +39,8 @@ class Live:
         self.question: Message | None = None
         self.answer: Message | None = None
         self.window_from: int | None = None
+        self.seen: Seen | None = None
+        """What the model sees; None while that is not known, and where it is everything."""
         self.before: int | None = None
         """The end of the active path before it."""
         self.tokens = 0
@@ -68,8 +71,9 @@ class Live:
                 self.question = message
             case Started(message):
                 self.answer = message
-            case LeftOut(_, first_message):
+            case LeftOut(_, first_message, gaps, summary, _):
                 self.window_from = first_message
+                self.seen = Seen(gaps, summary.id if summary else None)
             case Words(_, tokens):
                 self.tokens = tokens
                 if self._first_words is None:
@@ -121,13 +125,29 @@ class Turns:
         turn = self._chatting.send(conversation, text, Options(), parent=parent)
         return self._start(Live(turn, text, self._now, name, title))
 
-    def regenerate(self, message: Message, *, name: str = "", title: str = "") -> Live:
+    def regenerate(
+        self,
+        message: Message,
+        options: Options = Options(),
+        *,
+        name: str = "",
+        title: str = "",
+    ) -> Live:
         """Another answer to the same message.
 
         Raises:
             UsageError: an answer is still being written there.
         """
-        turn = self._chatting.regenerate(message)
+        turn = self._chatting.regenerate(message, options)
+        return self._start(Live(turn, None, self._now, name, title))
+
+    def go_on(self, message: Message, *, name: str = "", title: str = "") -> Live:
+        """Let an answer go on that was stopped or cut off.
+
+        Raises:
+            UsageError: an answer is still being written there.
+        """
+        turn = self._chatting.go_on(message)
         return self._start(Live(turn, None, self._now, name, title))
 
     async def stop(self, lives: Iterable[Live], seconds: float) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from corral.adapting import shown
 from corral.chat.conversation import Message
 from corral.chatting import Working
 from corral.text import clean_line, shorten
@@ -63,10 +64,16 @@ def speed(tokens_per_second: float) -> str:
 
 
 def model_of(message: Message) -> str:
-    """Who wrote an answer: ``Llama 2 7B Chat · Q4_K_M``."""
+    """Who wrote an answer: ``Llama 2 7B Chat · Q4_K_M + cats ×0.5``."""
     model = message.model or {}
     title = str(model.get("title") or model.get("name") or "")
-    return titled(title, str(model.get("quant") or ""))
+    return " ".join([titled(title, str(model.get("quant") or "")), *_adapters(model)]).strip()
+
+
+def _adapters(model: dict[str, Any]) -> list[str]:
+    found = model.get("adapters")
+    found = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [f"+ {shown(str(one.get('name')), _figure(one, 'scale'))}" for one in found]
 
 
 def titled(title: str, quant: str) -> str:
@@ -117,6 +124,8 @@ def ending(message: Message) -> str:
         return "interrupted" if message.text and not message.model else "stopped"
     if message.stop_reason == "length":
         return "the token limit ended it here"
+    if "edited_from" in (message.parameters or {}):
+        return "edited by you"
     return ""
 
 
@@ -138,6 +147,8 @@ def progress(working: Working, model: str) -> tuple[str, float | None]:
             return f"Starting {model}".rstrip(), None
         case "loading":
             return f"Loading {model}".rstrip(), fraction
+        case "condensing":
+            return "Condensing what no longer fits", fraction
         case "reading" if working.total:
             return (
                 f"Reading {number(working.done)} of {number(working.total)} tokens",

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from corral.chat.conversation import Message
 from corral.chatting import Event, Finished, LeftOut, Notice, Sent, Started
 from corral.errors import CorralError
-from corral.tui import keys, slash, wording
+from corral.tui import keys, slash
 from corral.tui.conversing import Conversing
 from corral.tui.keys import Where
 from corral.tui.screens.chat_commands import ChatCommands
@@ -25,7 +25,7 @@ from corral.tui.widgets.prompt import Prompt
 from corral.tui.widgets.sidebar import Sidebar, title_of
 from corral.tui.widgets.status import Header, Keys, State, place_of
 from corral.tui.widgets.transcript import Transcript
-from corral.tui.widgets.welcome import EXAMPLES, Welcome
+from corral.tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
     from corral.chatting import Chatting
@@ -115,6 +115,7 @@ class ChatScreen(ChatCommands):
         self.prompt.fill(f"{draft}{typed}" if typed and typed != draft else draft)
         await self.transcript.show(conversing.dialogue, conversing.live, at)
         self.tell()
+        self.read_rest()
 
     def tell(self) -> None:
         """Bring everything but the messages up to date."""
@@ -127,10 +128,8 @@ class ChatScreen(ChatCommands):
             else:
                 self.welcome.greet(conversing.model_title, conversing.better)
         said = [message.text for message in path if message.role == "user"]
-        self.prompt.area.recallable(said or EXAMPLES)
-        self.prompt.show_context(
-            next((use for message in reversed(path) if (use := wording.context(message))), None)
-        )
+        self.prompt.area.recallable(self.recallable(said))
+        self.tell_context()
         self.sidebar.mark(conversing.id or None, self.turns.live)
         self.tell_header()
         self.tell_note()
@@ -160,6 +159,7 @@ class ChatScreen(ChatCommands):
             place=place,
             speed=live.tokens_per_second() if live else speed,
             downloading=self._downloading,
+            adapters=self.adapted,
         )
 
     def tell_downloads(self, summary: str) -> None:
@@ -179,7 +179,8 @@ class ChatScreen(ChatCommands):
         elif self.conversing.live is not None and not self.transcript.following:
             self.prompt.note("↓ the answer goes on below · PgDn")
         else:
-            self.prompt.note(slash.hint(self.prompt.text))
+            note = slash.hint(self.prompt.line) or self.prompt.area.fold_note
+            self.prompt.note(note or self.preset_note)
 
     def tell_keys(self) -> None:
         where: Where = "prompt"
@@ -210,7 +211,7 @@ class ChatScreen(ChatCommands):
             if id is None:
                 await self.conversing.fresh()
             else:
-                await self.conversing.open(id)
+                await self.conversing.open(id, at)
         except CorralError as error:
             fail(self, error)
             return
@@ -264,6 +265,11 @@ class ChatScreen(ChatCommands):
             busy = "An answer is still being written here. Esc stops it; your text stays in the box"
             say(self, busy, "Not sent", "warning")
             return
+        if self.editing is not None and self.editing.role == "assistant":
+            answer, self.editing = self.editing, None
+            self.prompt.fill(self._kept_draft)
+            await self.answer_edited(answer, text)
+            return
         if conversing.model is None:
             error = conversing.no_model
             fail(self, error or CorralError("No model is installed", hint="Ctrl+O shows models"))
@@ -304,7 +310,9 @@ class ChatScreen(ChatCommands):
                 await self.transcript.renew(live)
                 self.tell()
                 self.transcript.to_end()
-            case LeftOut() if shown:
+            case LeftOut(summary=summary) if shown:
+                if summary is not None:
+                    self.conversing.arrived(summary)
                 await self.transcript.renew(live)
             case Finished(message) if shown:
                 self.conversing.arrived(message)
@@ -317,7 +325,8 @@ class ChatScreen(ChatCommands):
 
     async def _on_turn_ended(self, live: Live, shown: bool) -> None:
         finished = live.answer is not None and live.answer.status != "streaming"
-        if live.error is not None and not (shown and finished):
+        failed = live.answer is not None and live.answer.status == "failed"
+        if live.error is not None and not (shown and failed):
             fail(self, live.error, where="" if shown else self.sidebar.title(live.conversation))
         if live.question is None and not shown and live.typed:
             try:  # Nothing was stored: the text is nowhere but here.
@@ -340,6 +349,7 @@ class ChatScreen(ChatCommands):
         except CorralError as error:
             fail(self, error)
         await self.transcript.show(self.conversing.dialogue, self.conversing.live)
+        self.read_rest()
         self.prompt.fill(kept)
         if live.refused and live.typed:
             self.give_back(live.typed)
@@ -366,7 +376,7 @@ class ChatScreen(ChatCommands):
         event.prevent_default()
         target.focus()
         if target is self.prompt.area:
-            self.prompt.area.insert(event.character)
+            self.prompt.area.press(event.character)
         elif event.character != "/":
             self.sidebar.box.insert_text_at_cursor(event.character)
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from corral.chat.conversation import Conversation, Message
 from corral.errors import CorralError
 from corral.tui import links
+from corral.tui.screens.chat_adapters import ChatAdapters
+from corral.tui.screens.chat_box import ChatBox
+from corral.tui.screens.chat_moving import ChatMoving
+from corral.tui.screens.chat_presets import ChatPresets
 from corral.tui.screens.chat_settings import ChatSettings
+from corral.tui.screens.chat_tree import ChatTree
+from corral.tui.screens.chat_window import ChatWindow
 from corral.tui.toasts import fail, say
 from corral.tui.widgets.sidebar import title_of
 
@@ -21,7 +28,9 @@ if TYPE_CHECKING:
     from corral.tui.widgets.transcript import Transcript
 
 
-class ChatCommands(ChatSettings):
+class ChatCommands(
+    ChatMoving, ChatWindow, ChatPresets, ChatAdapters, ChatBox, ChatTree, ChatSettings
+):
     """The actions of :class:`corral.tui.screens.chat.ChatScreen`."""
 
     store: Store
@@ -31,8 +40,6 @@ class ChatCommands(ChatSettings):
 
     def __init__(self, *, id: str, classes: str) -> None:
         super().__init__(id=id, classes=classes)
-        self.trashed: list[Conversation] = []
-        """What can be brought back, the latest last."""
         self._hide_again = False
         """Whether the sidebar is shown only until it is left."""
         self._copied: tuple[int | None, int] = (None, 0)
@@ -99,35 +106,10 @@ class ChatCommands(ChatSettings):
             await self.walk(message, step)
 
     def action_edit(self) -> None:
-        """Take a message of one's own into the box; sending it makes a branch."""
+        """Take a message into the box; sending it makes a branch."""
         message = self.transcript.current
-        if message is None:
-            return
-        if message.role != "user":
-            say(self, "Only what you wrote yourself can be written anew", "Not editable")
-            return
-        if self.editing is None:
-            self._kept_draft = self.prompt.text
-        self.editing = message
-        self.prompt.fill(message.text)
-        self.prompt.area.focus()
-        self.tell()
-
-    async def action_regenerate(self) -> None:
-        """Another answer to the message at the cursor, else to the last one."""
-        path = self.conversing.dialogue.path()
-        message = self.transcript.current or (path[-1] if path else None)
-        if message is None:
-            say(self, "There is nothing to answer yet", "Nothing to do")
-            return
-        if self.conversing.model is None:
-            fail(self, self.conversing.no_model or CorralError("No model is installed"))
-            return
-        try:
-            self.conversing.regenerate(message)
-        except CorralError as error:
-            fail(self, error)
-        self.tell()
+        if message is not None and message.status != "streaming":
+            self.edit_message(message)
 
     # --- copying ----------------------------------------------------------------------------------
 
@@ -260,7 +242,6 @@ class ChatCommands(ChatSettings):
         except CorralError as error:
             fail(self, error)
             return
-        self.trashed.append(conversation)
         if conversation.id == self.conversing.id:
             in_list = self.sidebar.rows.has_focus
             self.prompt.fill("")
@@ -272,12 +253,14 @@ class ChatCommands(ChatSettings):
         say(self, f"Deleted “{title_of(conversation)}” · {where}", seconds=8.0)
 
     async def action_undo_delete(self) -> None:
-        if not self.trashed:
-            say(self, "Nothing was deleted since the program was started", "Nothing to undo")
-            return
-        conversation = self.trashed.pop()
+        """Bring back the conversation that was deleted last, also before a restart."""
         try:
-            self.store.restore(conversation.id)
+            found = await asyncio.to_thread(self.store.in_trash)
+            if not found:
+                say(self, "No conversation is in the trash", "Nothing to undo")
+                return
+            conversation = found[0].conversation
+            await asyncio.to_thread(self.store.restore, conversation.id)
         except CorralError as error:
             fail(self, error)
             return

@@ -76,6 +76,8 @@ class ChatSettings(ChatModels):
             self.app.theme = value
         elif setting.name == "sidebar":
             self.set_class(not value, "-no-sidebar")
+        elif setting.name == "vim":
+            self.prompt.area.use_vim(value)
         return self.corral.write_setting(setting.key, None if reset else value)
 
     # --- what the screen says besides -------------------------------------------------------------

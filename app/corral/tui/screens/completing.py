@@ -28,17 +28,17 @@ def typed_path(text: str) -> Path:
     return path.absolute()
 
 
-def complete(text: str) -> tuple[str, list[str]]:
+def complete(text: str, endings: tuple[str, ...] = (".gguf",)) -> tuple[str, list[str]]:
     """The text as far as it is certain, and the names it could go on with.
 
-    Offered are folders and GGUF files, hidden ones only where a dot was typed. Names that a
-    terminal would not show as they are cannot be typed either and are left out.
+    Offered are folders and files with one of the endings, hidden ones only where a dot was typed.
+    Names that a terminal would not show as they are cannot be typed either and are left out.
     """
     if text == "~":
         return "~/", []
     folder, _, start = text.rpartition("/")
     root = Path(folder + "/" if folder or text.startswith("/") else ".")
-    names = _names(root, start)
+    names = _names(root, start, endings)
     if not names:
         return text, []
     common = _common(names)
@@ -47,7 +47,7 @@ def complete(text: str) -> tuple[str, list[str]]:
     return text[: len(text) - len(start)] + common, names
 
 
-def _names(root: Path, start: str) -> list[str]:
+def _names(root: Path, start: str, endings: tuple[str, ...]) -> list[str]:
     names = []
     try:
         with os.scandir(root.expanduser()) as entries:
@@ -57,7 +57,7 @@ def _names(root: Path, start: str) -> list[str]:
                 if _offered(entry.name, start):
                     if entry.is_dir():
                         names.append(entry.name + "/")
-                    elif entry.name.casefold().endswith(".gguf"):
+                    elif entry.name.casefold().endswith(endings):
                         names.append(entry.name)
     except (OSError, RuntimeError, ValueError):
         return []

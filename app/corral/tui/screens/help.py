@@ -56,19 +56,23 @@ class HelpScreen(Modal[None]):
         with Frame(classes="-tall"):
             with Top():
                 yield Heading("Help", "corral: keep your llamas at home")
-            with VerticalScroll(), Container(classes="columns"):
-                with Vertical(classes="column"):
-                    for where in keys.HEADINGS:
-                        if where != "models":
-                            yield _keys(where)
-                    yield _section("Typed into the box", [_command(one) for one in slash.COMMANDS])
-                with Vertical(classes="column"):
-                    yield _points("What to expect of a model", EXPECT)
-                    yield _points("What stays here", PRIVATE)
-                    if self._paths is not None:
-                        yield _section("Where the files are", _places(self._paths))
-                    yield _keys("models")
-                    yield _points("Licence of Llama 2", LICENCE)
+            with VerticalScroll():
+                with Container(classes="columns"):
+                    with Vertical(classes="column"):
+                        for where in keys.HEADINGS:
+                            if where not in ("models", "tree"):
+                                yield _keys(where)
+                        commands = [_command(one) for one in slash.COMMANDS]
+                        yield _section("Typed into the box", commands)
+                    with Vertical(classes="column"):
+                        yield _points("What to expect of a model", EXPECT)
+                        yield _points("What stays here", PRIVATE)
+                        if self._paths is not None:
+                            yield _section("Where the files are", _places(self._paths))
+                        yield _keys("tree")
+                        yield _keys("models")
+                # The columns are not equally long, and this is to be the end of both.
+                yield _points("Licence of Llama 2", LICENCE)
             with Bottom():
                 yield Hints([("↑↓ PgUp PgDn", "scroll", ""), ("Esc", "close", "close")])
 
@@ -91,7 +95,8 @@ def key_line(key: keys.Key) -> Content:
 
 def _command(command: slash.Command) -> Content:
     shown = f"/{command.name} {command.argument}".rstrip()
-    return Content.assemble((shown.ljust(KEY_WIDTH), "$accent"), command.text)
+    gap = " " * (KEY_WIDTH - len(shown)) if len(shown) < KEY_WIDTH else "\n" + " " * KEY_WIDTH
+    return Content.assemble((shown, "$accent"), gap, command.text)
 
 
 def _points(heading: str, texts: tuple[str, ...]) -> Vertical:

@@ -54,29 +54,51 @@ REFRESH_SECONDS = 0.2
 
 
 class PathDialog(Modal[str | None]):
-    """Asks for the path of a GGUF file; Tab completes it. Gives what was typed, or None."""
+    """Asks for the path of a file; Tab completes it. Gives what was typed, or None.
+
+    Args:
+        value: what stands in the field at first.
+        hint: one sentence above it.
+        endings: of the files that are offered besides folders.
+        kind: what such a file is called.
+        yes: what Enter does.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete", show=False, priority=True),
     ]
 
-    def __init__(self, value: str = "~/") -> None:
+    def __init__(
+        self,
+        value: str = "~/",
+        title: str = "Import a model file",
+        hint: str = PATH_HINT,
+        *,
+        endings: tuple[str, ...] = (".gguf",),
+        kind: str = "GGUF file",
+        yes: str = "go on",
+    ) -> None:
         super().__init__()
         self._value = value
+        self._heading = title
+        self._hint = hint
+        self._endings = endings
+        self._kind = kind
+        self._yes = yes
         self._completed = ""
 
     def compose(self) -> ComposeResult:
         with Frame(classes="-medium"):
             with Top():
-                yield Heading("Import a model file")
-                yield Static(PATH_HINT, markup=False, classes="hint")
+                yield Heading(self._heading)
+                yield Static(self._hint, markup=False, classes="hint")
             yield CleanInput(self._value, select_on_focus=False)
             yield Static("", markup=False, classes="names")
             with Bottom():
                 yield Hints(
                     [
                         ("Tab", "complete", "complete"),
-                        ("Enter", "go on", "submit"),
+                        ("Enter", self._yes, "submit"),
                         ("Esc", "cancel", "close"),
                     ]
                 )
@@ -91,7 +113,7 @@ class PathDialog(Modal[str | None]):
     async def action_complete(self) -> None:
         field = self.query_one(Input)
         typed = field.value
-        text, names = await asyncio.to_thread(complete, typed)
+        text, names = await asyncio.to_thread(complete, typed, self._endings)
         if field.value != typed:
             return
         self._completed = text
@@ -110,7 +132,7 @@ class PathDialog(Modal[str | None]):
         if len(names) > NAMES_SHOWN:
             lines.append(f"and {len(names) - NAMES_SHOWN} more")
         if not found:
-            lines = ["No folder and no GGUF file begins like this"]
+            lines = [f"No folder and no {self._kind} begins like this"]
         shown = self.query_one(".names", Static)
         shown.update(Content("\n".join(shorten(line, 200) for line in lines)))
         shown.set_class(bool(lines), "-shown")

@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.events import DescendantFocus
 from textual.widgets import Input, Static, TextArea
 
+from corral.adapting import KEY
 from corral.chat.conversation import Conversation
 from corral.chat.formats import FORMATS
 from corral.settings import Settings
@@ -35,6 +36,8 @@ from corral.tui.screens.modal import (
 if TYPE_CHECKING:
     from corral.models.library.local import LocalModel
 
+ELSEWHERE = {KEY}
+"""What is stored among the parameters and has a screen of its own."""
 SYSTEM_TEXT = (
     "What the model is told before the first message: who it is, how it should answer. "
     "It is followed best when it is short."
@@ -145,6 +148,8 @@ class ParametersScreen(Modal[Changes | None]):
             for name, parameter in PARAMETERS.items()
         }
         self._others = {name: stored[name] for name in stored if name not in PARAMETERS}
+        self._refused = ("", "")
+        """A parameter that excludes another one, and a sentence about it."""
 
     def compose(self) -> ComposeResult:
         model = self._model
@@ -165,8 +170,8 @@ class ParametersScreen(Modal[Changes | None]):
                         last = parameter is parameters[-1]
                         text = self._texts[parameter.name]
                         yield Row(parameter, text, default, classes="-last" if last else "")
-                if self._others:
-                    names = ", ".join(shorten(name, 40) for name in self._others)
+                if others := self._others.keys() - ELSEWHERE:
+                    names = ", ".join(shorten(name, 40) for name in sorted(others))
                     yield Static("Also stored", markup=False, classes="group")
                     yield Static(shorten(names, 300), markup=False, classes="muted")
             with Bottom():
@@ -196,6 +201,7 @@ class ParametersScreen(Modal[Changes | None]):
         row = event.input.parent
         if isinstance(row, Row):
             row.check()
+            self._refused = ("", "")
             self._explain()
 
     @on(DescendantFocus)
@@ -214,6 +220,8 @@ class ParametersScreen(Modal[Changes | None]):
             first = (f"✗ {problem}. ", "$error") if problem else ""
             last = "" if problem else ("\n" + limits, MUTED)
             text = Content.assemble(first, parameter.text, last)
+            if self._refused[0] == parameter.name:
+                text = Content.styled(f"✗ {self._refused[1]}.", "$error")
         self.query_one(".explain", Static).update(text)
 
     @property
@@ -249,7 +257,7 @@ class ParametersScreen(Modal[Changes | None]):
 
     def action_reset(self) -> None:
         """Every parameter to its default; the system prompt stays, and nothing is saved yet."""
-        self._others = {}
+        self._others = {name: self._others[name] for name in self._others.keys() & ELSEWHERE}
         for row in self.query(Row):
             row.typed = ""
 
@@ -267,13 +275,10 @@ class ParametersScreen(Modal[Changes | None]):
         if found is not None:
             name, sentence = found
             rows[name].query_one(Input).focus()
-            self.call_after_refresh(self._refuse, sentence)
+            self._refused = (name, sentence)
+            self._explain()
             return
         self.dismiss(Changes(self._edited_system(), self._others | values))
-
-    def _refuse(self, sentence: str) -> None:
-        text = Content.styled(f"✗ {sentence}.", "$error")
-        self.query_one(".explain", Static).update(text)
 
     def _edited_system(self) -> str:
         """The system prompt; as it was stored, to the letter, where nobody touched it."""
@@ -283,10 +288,10 @@ class ParametersScreen(Modal[Changes | None]):
     @property
     def _changed(self) -> bool:
         texts = {row.parameter.name: row.typed for row in self.query(Row)}
-        others = any(name not in PARAMETERS for name in self._conversation.parameters)
+        others = {name for name in self._conversation.parameters if name not in PARAMETERS}
         return (
             texts != self._texts
-            or bool(self._others) != others
+            or self._others.keys() != others
             or self.query_one(TextArea).text != self._system
         )
 

@@ -19,6 +19,7 @@ from corral.text import clean
 from corral.tui import wording
 from corral.tui.turns import Live
 from corral.tui.widgets.line import Line, Part
+from corral.tui.widgets.marks import MARKS, NO_MARKS, Marks
 
 TICK = 0.05
 """How often a running answer is looked at, in seconds."""
@@ -74,7 +75,7 @@ class Heading(Line):
 
 
 class MessageView(Vertical):
-    """What every message has: its row of the store, its place among siblings, the window's line."""
+    """What every message has: its row of the store, its place among siblings, its marks."""
 
     class SiblingWanted(TextualMessage):
         """Somebody wants the branch before or after this message."""
@@ -84,34 +85,33 @@ class MessageView(Vertical):
             self.message = message
             self.step = step
 
-    def __init__(self, message: Message, place: tuple[int, int], line: bool) -> None:
+    def __init__(self, message: Message, place: tuple[int, int], marks: Marks = NO_MARKS) -> None:
         super().__init__()
         self.message = message
         self.place = place
-        self._line = line
+        self._marks = marks
 
-    def window_line(self) -> ComposeResult:
-        if self._line:
-            yield WindowLine()
-
-    async def set_line(self, shown: bool) -> None:
-        """Show or hide the line above which the model sees nothing."""
-        if shown == self._line:
+    async def set_marks(self, marks: Marks) -> None:
+        """Show where what the model sees begins and ends, and what stands for the rest."""
+        if marks == self._marks:
             return
-        self._line = shown
-        if shown:
-            await self.mount(WindowLine(), before=0)
-        else:
-            await self.query_children(WindowLine).remove()
+        self._marks = marks
+        if not self.is_attached:  # Not composed yet, or taken away meanwhile.
+            return
+        await self.query_children(MARKS).remove()
+        if above := marks.widgets():
+            await self.mount_all(above, before=0)
 
     def branches(self) -> list[Part]:
-        """``‹ 2/3 ›``, or nothing where there is only one."""
+        """``pinned  ‹ 2/3 ›``; nothing where it is not, and where there is only one."""
         at, of = self.place
+        pin = [Part("pinned", "$accent")] if self.message.pinned else []
         if of < 2:
-            return []
+            return pin
         before = "$accent" if at > 1 else "$faint"
         after = "$accent" if at < of else "$faint"
         return [
+            *pin,
             Part("‹", before, click="sibling(-1)"),
             Part(f"{at}/{of}", "$quiet"),
             Part("›", after, click="sibling(1)"),
@@ -122,27 +122,15 @@ class MessageView(Vertical):
         self.message, self.place = message, place
 
 
-class WindowLine(Line):
-    """Says that the model no longer sees what stands above."""
-
-    def render(self) -> Content:
-        width = self.content_size.width
-        said = Content.assemble(
-            ("── ", "$faint"),
-            ("the model no longer sees anything above this line ", "$quiet"),
-        )
-        return said.append_text("─" * max(0, width - said.cell_length), "$faint")
-
-
 class QuestionView(MessageView):
     """What a person said."""
 
-    def __init__(self, message: Message, place: tuple[int, int], line: bool) -> None:
-        super().__init__(message, place, line)
+    def __init__(self, message: Message, place: tuple[int, int], marks: Marks = NO_MARKS) -> None:
+        super().__init__(message, place, marks)
         self.heading = Heading()
 
     def compose(self) -> ComposeResult:
-        yield from self.window_line()
+        yield from self._marks.widgets()
         yield self.heading
         at = cut(self.message.text, QUESTION_LINES, QUESTION_LENGTH)
         shown = Content(clean(self.message.text[:at]))
@@ -178,14 +166,14 @@ class AnswerView(MessageView):
         self,
         message: Message,
         place: tuple[int, int],
-        line: bool,
+        marks: Marks,
         live: Live | None,
         visible: Callable[[], bool],
     ) -> None:
         # The first frame does not wait for the Markdown parser and the highlighter.
         from corral.tui.widgets.markdown import AnswerMarkdown
 
-        super().__init__(message, place, line)
+        super().__init__(message, place, marks)
         self._live = live
         self._visible = visible
         self._text = live.turn.text if live else message.text
@@ -213,7 +201,7 @@ class AnswerView(MessageView):
         return self._live.turn.text if self._live else self.message.text
 
     def compose(self) -> ComposeResult:
-        yield from self.window_line()
+        yield from self._marks.widgets()
         yield self.heading
         yield self.body
         yield self.rest

@@ -1,161 +1,23 @@
-"""The box a person types in: it grows, recalls, and never sends what is pasted."""
+"""The box a person types in: the text, what it may become, and what is going on around it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Awaitable, Callable, Sequence
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
-from corral.text import clean
-from corral.tui import keys, wording
+from corral.tui import slash, wording
+from corral.tui.widgets.completion import Choice, Completion, matching
+from corral.tui.widgets.prompt_area import PromptArea
 
-if TYPE_CHECKING:
-    from textual.widgets.text_area import Edit, EditResult
-
-LONGEST = 4_000_000
-"""Most characters the box takes; far more than any window of Llama 2 holds."""
-
-FOLDED_LINES = 1_000
-FOLDED_LENGTH = 100_000
-"""From here on a pasted text is kept aside, and a few words stand for it in the box."""
+__all__ = ["Prompt", "PromptArea"]
 
 METER = 10
-
-
-def typed(text: str) -> str:
-    """Text as it may stand in the box: cleaned, but tabs stay, and every line break is one."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "\t".join(clean(piece) for piece in text.split("\t"))
-
-
-def _is_big(text: str) -> bool:
-    lines = text.count("\n") + text.count("\r")
-    return len(text) > FOLDED_LENGTH or lines > FOLDED_LINES
-
-
-class PromptArea(TextArea):
-    """The text itself."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(key.keys, key.action, key.text, show=False, priority=key.action == "send")
-            for key in keys.group("prompt")
-            if key.action
-        ),
-        Binding("ctrl+y,super+y", "screen.copy_answer", show=False),
-        Binding("ctrl+shift+z", "redo", show=False),
-        Binding("pageup", "screen.scroll_transcript(-1)", show=False),
-        Binding("pagedown", "screen.scroll_transcript(1)", show=False),
-        Binding("ctrl+home", "screen.transcript_start", show=False),
-        Binding("ctrl+end", "screen.transcript_end", show=False),
-    ]
-
-    class Send(Message):
-        """Enter was pressed."""
-
-    class TooLong(Message):
-        """Something was typed or pasted that the box does not take."""
-
-        def __init__(self, length: int) -> None:
-            super().__init__()
-            self.length = length
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(
-            id=id,
-            compact=True,
-            highlight_cursor_line=False,
-            placeholder="Ask anything",
-            tab_behavior="focus",
-        )
-        self._recallable: Sequence[str] = ()
-        self._recalled: int | None = None
-        self._unsent = ""
-        self._folded: dict[str, str] = {}
-        """Long pasted texts by the words that stand for them."""
-
-    def recallable(self, texts: Sequence[str]) -> None:
-        """What ↑ and ↓ go through, the last one first; the same again changes nothing."""
-        if list(texts) != list(self._recallable):
-            self._recallable = texts
-            self._recalled = None
-
-    def edit(self, edit: Edit) -> EditResult:
-        """All ways into the text lead through here: typing, pasting, replacing."""
-        edit.text = typed(edit.text)
-        return super().edit(edit)
-
-    def on_paste(self, event: events.Paste) -> None:
-        """Textual puts the text in; here it is only kept from doing so where it is too much."""
-        if len(event.text) + len(self.whole) > LONGEST:
-            event.prevent_default()
-            event.stop()
-            self.post_message(self.TooLong(len(event.text)))
-        elif _is_big(event.text):
-            event.prevent_default()
-            self.insert(self._fold(event.text))
-
-    @property
-    def whole(self) -> str:
-        """The text with everything that was pasted."""
-        text = self.text
-        for sign, folded in self._folded.items():
-            text = text.replace(sign, folded)
-        return text
-
-    def _fold(self, text: str) -> str:
-        """Keep a long text aside; gives the words that stand for it."""
-        text = typed(text)
-        lines = wording.number(text.count("\n") + 1)
-        sign = f"[{lines} lines, {wording.number(len(text))} characters #{len(self._folded) + 1}]"
-        self._folded[sign] = text
-        return sign
-
-    def fill(self, text: str) -> None:
-        """Put another text in, with the cursor at its end."""
-        self._folded.clear()
-        self.load_text(self._fold(text) if _is_big(text) else typed(text))
-        self.move_cursor(self.document.end)
-
-    def action_send(self) -> None:
-        self.post_message(self.Send())
-
-    def action_newline(self) -> None:
-        self.insert("\n")
-        self.scroll_cursor_visible()
-
-    def action_cursor_up(self, select: bool = False) -> None:
-        if select or not self.navigator.is_first_wrapped_line(self.cursor_location):
-            super().action_cursor_up(select)
-        else:
-            self._recall(-1)
-
-    def action_cursor_down(self, select: bool = False) -> None:
-        if select or not self.navigator.is_last_wrapped_line(self.cursor_location):
-            super().action_cursor_down(select)
-        else:
-            self._recall(1)
-
-    def _recall(self, step: int) -> None:
-        count = len(self._recallable)
-        at = count if self._recalled is None else self._recalled
-        to = at + step
-        if not 0 <= to <= count:
-            return
-        if at == count:
-            self._unsent = self.whole
-        elif self.whole != self._recallable[at]:
-            # A recalled text that was changed is no longer one: it is not thrown away.
-            return
-        self.fill(self._unsent if to == count else self._recallable[to])
-        self._recalled = None if to == count else to
 
 
 class Prompt(Vertical):
@@ -173,15 +35,27 @@ class Prompt(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.area = PromptArea(id="prompt-area")
+        self.completion = Completion(id="completion")
+        self.area = PromptArea(self.completion, id="prompt-area")
+        self.choices_for: Callable[[str, str], Awaitable[Sequence[Choice]]] | None = None
+        """What may complete an argument, by its kind and what is typed of it."""
+        self._before = ""
+        """What of the line stays before a choice: the command's name, for its argument."""
+        self._dismissed = False
         self._said = ""
 
     def compose(self) -> ComposeResult:
+        yield self.completion
         yield self.area
 
     @property
     def text(self) -> str:
         return self.area.whole
+
+    @property
+    def line(self) -> str:
+        """What stands in the box where it is one line without anything folded; else nothing."""
+        return self.area.text if self.area.document.line_count == 1 else ""
 
     def fill(self, text: str) -> None:
         self.area.fill(text)
@@ -191,28 +65,148 @@ class Prompt(Vertical):
         if text == self._said:
             return
         self._said = text
-        self.border_title = Content.styled(text, "$quiet") if text else None
+        self._tell_title()
 
-    def show_context(self, context: tuple[int, int] | None) -> None:
-        """Show how much of the context window is in use."""
+    def _tell_title(self) -> None:
+        """What was noted, after vim's mode where that is not the one for typing."""
+        normal = self.area.vim is not None and self.area.vim.mode == "normal"
+        parts = [("NORMAL", "bold $primary")] if normal else []
+        if self._said:
+            parts.append(((" · " if normal else "") + self._said, "$quiet"))
+        self.border_title = Content.assemble(*parts) if parts else None
+
+    def show_context(
+        self,
+        context: tuple[int, int] | None,
+        *,
+        about: bool = False,
+        full: bool = False,
+        left_out: int = 0,
+    ) -> None:
+        """Show how much of the context window is in use.
+
+        Args:
+            context: tokens in use, and tokens of the window.
+            about: nobody counted them.
+            full: what stands in the box does not fit.
+            left_out: exchanges that the model would not see.
+        """
         if context is None:
             self.border_subtitle = None
             return
         used, window = context
         style = "$text-warning" if used > 0.9 * window else "$primary"
+        style = "$text-error" if full else style
         wide = self.size.width >= 40
+        turns = "turn" if left_out == 1 else "turns"
+        rest = f" · {wording.number(left_out)} {turns} left out" if left_out else ""
+        rest = " · does not fit" if full else rest
         self.border_subtitle = Content.assemble(
             ("context " if wide else "", "$quiet"),
             (wording.meter(used / window, METER if wide else 5), style),
+            (" about" if about else "", "$quiet"),
             (f" {wording.number(used)} / {wording.number(window)}", "$quiet"),
+            (rest if self.size.width >= 60 or full else "", "$quiet"),
         )
 
+    @on(PromptArea.ModeChanged)
+    def _on_mode_changed(self, event: PromptArea.ModeChanged) -> None:
+        event.stop()
+        self._tell_title()
+
     @on(PromptArea.Send)
-    def _on_send(self) -> None:
-        if (text := self.text).strip():
-            self.post_message(self.Submitted(text))
+    def _on_send(self, event: PromptArea.Send) -> None:
+        event.stop()
+        text, choice = self.text, self.completion.chosen
+        begun = not self._before and slash.parse(text) is None
+        if choice is not None and (begun or self.completion.moved):
+            self._take(choice, run=True)
+        elif text.strip():
+            self._submit(text)
+
+    def _submit(self, text: str) -> None:
+        self.completion.hide()
+        if self.area.vim is not None:
+            self.area.vim.switch("insert")
+        self.post_message(self.Submitted(text))
 
     @on(TextArea.Changed)
     def _on_changed(self, event: TextArea.Changed) -> None:
         event.stop()
+        self._complete()
         self.post_message(self.Changed())
+
+    # --- completing a command ---------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        """Offer what the text may become."""
+        line = self.line
+        if not line.startswith("/"):
+            self._dismissed = False
+            self.completion.hide()
+        elif not self._dismissed:
+            if (found := slash.argument(line)) is not None:
+                command, typed = found
+                self._complete_argument(command, typed, line)
+            else:
+                self._before = ""
+                self.completion.offer([_choice(one) for one in slash.starting(line)])
+
+    def _complete_argument(self, command: slash.Command, typed: str, line: str) -> None:
+        self._before = f"/{command.name} "
+        kind = command.completes
+        if not kind:
+            self.completion.hide()
+        elif "|" in kind or self.choices_for is None:
+            words = [Choice(word) for word in kind.split("|")] if "|" in kind else []
+            self._offer(words, typed)
+        else:
+            self.run_worker(
+                self._look_up(kind, typed, line),
+                group="complete",
+                exclusive=True,
+                exit_on_error=False,
+            )
+
+    async def _look_up(self, kind: str, typed: str, line: str) -> None:
+        assert self.choices_for is not None
+        choices = await self.choices_for(kind, typed)
+        if self.area.text == line and not self._dismissed:
+            self._offer(choices, typed)
+
+    def _offer(self, choices: Sequence[Choice], typed: str) -> None:
+        found = matching(choices, typed)
+        # What stands there already needs no completion.
+        complete = len(found) == 1 and found[0].text == typed.strip()
+        self.completion.offer([] if complete else found, first=False)
+
+    def _take(self, choice: Choice, *, run: bool) -> None:
+        """Put a choice into the box, and run the command where it is whole with it."""
+        goes_on = choice.text.endswith(("/", " "))
+        self.fill(self._before + choice.text)
+        if run and not goes_on:
+            self._submit(self.text)
+
+    @on(PromptArea.Complete)
+    def _on_complete(self, event: PromptArea.Complete) -> None:
+        event.stop()
+        if (choice := self.completion.chosen) is not None:
+            self._take(choice, run=False)
+
+    @on(PromptArea.Dismissed)
+    def _on_dismissed(self, event: PromptArea.Dismissed) -> None:
+        event.stop()
+        self._dismissed = True
+        self.completion.hide()
+
+    @on(Completion.Picked)
+    def _on_picked(self, event: Completion.Picked) -> None:
+        event.stop()
+        self._take(event.choice, run=True)
+        self.area.focus()
+
+
+def _choice(command: slash.Command) -> Choice:
+    """A command as it is offered: one that takes an argument goes on after a space."""
+    text = f"/{command.name} " if command.argument else f"/{command.name}"
+    return Choice(text, command.text, f"/{command.name} {command.argument}".strip())

@@ -30,6 +30,7 @@ _LOCAL = {
     "copy_message": "copy",
     "copy_message_code": "code",
     "edit": "edit",
+    "pin_message": "pin",
     "sibling(-1)": "",
     "sibling(1)": "branch",
 }
@@ -51,6 +52,7 @@ class Header(Line):
         place: str = "",
         speed: float = 0.0,
         downloading: str = "",
+        adapters: str = "",
     ) -> None:
         """Show these facts; the model and its place come cleaned."""
         left = [Part("▲", "bold $primary"), Part("corral", "bold $primary", 3)]
@@ -59,6 +61,8 @@ class Header(Line):
         sign, style = _SIGNS[state]
         right = [Part(downloading, "$quiet", 6, "screen.models")] if downloading else []
         right += [Part(sign, style), Part(model, click="screen.models")]
+        if adapters:
+            right.append(Part(adapters, "$quiet", 4, "screen.adapters"))
         if place:
             right.append(Part(f"· {place}", "$quiet", 5))
         if speed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -13,25 +13,20 @@ from textual.message import Message as TextualMessage
 from textual.widget import Widget
 
 from corral.chat.conversation import Message
+from corral.chat.window import Seen, recorded
 from corral.tui import keys
-from corral.tui.dialogue import Dialogue, window_line
+from corral.tui.dialogue import Dialogue
 from corral.tui.turns import Live
+from corral.tui.widgets.alone import alone
+from corral.tui.widgets.filling import MOST, fitting
+from corral.tui.widgets.marks import NO_MARKS, Marks, marks_of
 from corral.tui.widgets.message import AnswerView, MessageView, QuestionView
-
-MOST = 30
-"""Most messages that are widgets at once, but for pages that are being swapped."""
 
 ABOVE = 2
 """Lines above a message that was searched for."""
 
 PAGE = 8
 """Messages mounted at a time while somebody scrolls."""
-
-SCREENS = 2.0
-"""How many screens of text are mounted when a conversation is opened."""
-
-
-_KEYS = keys.group("transcript")
 
 
 class Transcript(VerticalScroll, can_focus=True):
@@ -50,7 +45,11 @@ class Transcript(VerticalScroll, can_focus=True):
         Binding("end", "end", show=False),
         Binding("left", "screen.sibling(-1)", show=False),
         Binding("right", "screen.sibling(1)", show=False),
-        *(Binding(key.keys, f"screen.{key.action}", show=False) for key in _KEYS if key.action),
+        *(
+            Binding(key.keys, f"screen.{key.action}", show=False)
+            for key in keys.group("transcript")
+            if key.action
+        ),
     ]
 
     class Moved(TextualMessage):
@@ -65,7 +64,9 @@ class Transcript(VerticalScroll, can_focus=True):
         """The mounted messages are ``path[first:last]``."""
         self._views: dict[int, MessageView] = {}
         self._live: Live | None = None
-        self._line: int | None = None
+        self._marks: dict[int, Marks] = {}
+        self._seen: Seen | None = None
+        """What the model would see now, where somebody measured it."""
         self._cursor: int | None = None
         self._held: tuple[Widget, int] | None = None
         self._paging = False
@@ -92,10 +93,13 @@ class Transcript(VerticalScroll, can_focus=True):
         """Whether the end of the conversation is in view, so that new words are seen."""
         return self._last == len(self._path) and self.is_vertical_scroll_end
 
+    @alone
     async def show(self, dialogue: Dialogue, live: Live | None, at: int | None = None) -> None:
         """Show another conversation, at its end or at one of its messages."""
+        if dialogue is not self._dialogue:
+            self._seen = None
         self._dialogue, self._live = dialogue, live
-        self._path = dialogue.path()
+        self._path, self._first, self._last = dialogue.path(), 0, 0
         self._cursor = at
         ids = [message.id for message in self._path]
         with self.app.batch_update():
@@ -104,11 +108,11 @@ class Transcript(VerticalScroll, can_focus=True):
             if at in ids:
                 # One message before it, so that the eye sees where it stands.
                 self._first = max(0, ids.index(at) - 1)
-                self._last = self._first + self._fitting(self._path[self._first :], SCREENS)
+                self._last = self._first + fitting(self._path[self._first :], self.size)
             else:
                 self._last = len(self._path)
-                self._first = self._last - self._fitting(reversed(self._path), SCREENS)
-            self._draw_line()
+                self._first = self._last - fitting(reversed(self._path), self.size)
+            self._draw_marks()
             await self.mount_all(self._make(self._path[self._first : self._last]))
         if at in self._views:
             self._mark()
@@ -123,6 +127,7 @@ class Transcript(VerticalScroll, can_focus=True):
         else:
             self._to_end()
 
+    @alone
     async def renew(self, live: Live | None) -> None:
         """The dialogue has changed: show what is new, take away what is no longer on the path."""
         self._live = live
@@ -132,12 +137,14 @@ class Transcript(VerticalScroll, can_focus=True):
             if before.id != now.id:
                 break
             common += 1
+        if common < max(len(old), len(self._path)):
+            self._seen = None
         if not self._first <= common <= self._last:
             await self.show(self._dialogue, live)
             return
-        self._draw_line()
+        self._draw_marks()
         fresh = self._path[common:]
-        fresh = fresh[: self._fitting(fresh, SCREENS)]
+        fresh = fresh[: fitting(fresh, self.size)]
         with self.app.batch_update():
             for message in old[common : self._last]:
                 await self._views.pop(message.id).remove()
@@ -147,7 +154,7 @@ class Transcript(VerticalScroll, can_focus=True):
             for message in self._path[self._first : self._last]:
                 view = self._views[message.id]
                 await view.renew(message, self._dialogue.place(message))
-                await view.set_line(message.id == self._line)
+                await view.set_marks(self._marks.get(message.id, NO_MARKS))
                 if live is not None and isinstance(view, AnswerView) and self._writes(message):
                     view.follow(live)
 
@@ -159,6 +166,14 @@ class Transcript(VerticalScroll, can_focus=True):
         if isinstance(view, AnswerView):
             await view.settle(message)
         await self.renew(None)
+
+    @alone
+    async def lengthen(self, path: list[Message]) -> None:
+        """More of the beginning of the path was read: what is shown stays as it is."""
+        more = len(path) - len(self._path)
+        self._path, self._first, self._last = path, self._first + more, self._last + more
+        await self.mark(self._seen)
+        self._page_if_near()
 
     def to_end(self) -> None:
         """Go to the end and stay there."""
@@ -174,21 +189,37 @@ class Transcript(VerticalScroll, can_focus=True):
         self.anchor()
         self.scroll_end(animate=False)
 
-    def _draw_line(self) -> None:
-        self._line = window_line(self._path)
-        if self._live is not None and self._live.window_from is not None:
-            self._line = self._live.window_from
+    @alone
+    async def mark(self, seen: Seen | None) -> None:
+        """Mark what the model would see now; None for what it saw for the last answer."""
+        self._seen = seen
+        before = self._marks
+        self._draw_marks()
+        if self._marks == before:
+            return
+        with self.app.batch_update():
+            if not self.following:
+                self._hold()
+                self.call_after_refresh(self._paged)
+            # A page may be swapped while one of them is changed.
+            for id, view in list(self._views.items()):
+                await view.set_marks(self._marks.get(id, NO_MARKS))
+
+    def _draw_marks(self) -> None:
+        running = self._live.seen if self._live is not None else None
+        seen = running or (recorded(self._path) if self._seen is None else self._seen)
+        self._marks = marks_of(self._path, seen)
 
     def _make(self, messages: Sequence[Message]) -> list[MessageView]:
         views: list[MessageView] = []
         for message in messages:
-            place, line = self._dialogue.place(message), message.id == self._line
+            place, marks = self._dialogue.place(message), self._marks.get(message.id, NO_MARKS)
             view: MessageView
             if message.role == "user":
-                view = QuestionView(message, place, line)
+                view = QuestionView(message, place, marks)
             else:
                 live = self._live if self._writes(message) else None
-                view = AnswerView(message, place, line, live, lambda: self.following)
+                view = AnswerView(message, place, marks, live, lambda: self.following)
             self._views[message.id] = view
             views.append(view)
         return views
@@ -197,17 +228,6 @@ class Transcript(VerticalScroll, can_focus=True):
         """Whether the running turn writes this message."""
         live = self._live
         return live is not None and live.answer is not None and live.answer.id == message.id
-
-    def _fitting(self, messages: Iterable[Message], screens: float) -> int:
-        """How many of the messages, in this order, fill that many screens; at least two."""
-        width, height = max(20, self.size.width or 80), max(10, self.size.height or 24)
-        rows = count = 0
-        for message in messages:
-            rows += 4 + min(600, len(message.text) // width + message.text.count("\n"))
-            count += 1
-            if count >= MOST or (count > 1 and rows > height * screens):
-                break
-        return count
 
     # --- the window -------------------------------------------------------------------------------
 
@@ -221,7 +241,7 @@ class Transcript(VerticalScroll, can_focus=True):
             self._page_if_near()
 
     def _page_if_near(self) -> None:
-        if self._paging or not self.is_mounted:
+        if self._paging or not self._last or not self.is_mounted:
             return
         near = self.size.height
         if self.scroll_y < near and self._first > 0:
@@ -231,6 +251,7 @@ class Transcript(VerticalScroll, can_focus=True):
             self._paging = True
             self.call_later(self._page, False)
 
+    @alone
     async def _page(self, older: bool) -> None:
         """Mount a page on one side and take as much away on the other."""
         try:
