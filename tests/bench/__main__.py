@@ -34,6 +34,7 @@ SUBJECTS = (
     "search",
     "transfer",
     "fit",
+    "forms",
 )
 """What ``make bench`` runs; ``kernels``, which takes long and decides nothing, only by name."""
 NEEDS_REFERENCE = {"generation", "prompt", "swap"}

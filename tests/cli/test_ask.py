@@ -29,7 +29,7 @@ def test_json_ends_with_one_done_line(corral: Corral) -> None:
     }  # fmt: skip
     usage = done["usage"]
     assert usage["prompt_tokens"] == usage["reused_tokens"] + usage["evaluated_tokens"]
-    assert set(done["timings"]) == {
+    assert set(done["timings"]) >= {
         "load_ms", "prompt_ms", "first_token_ms", "generation_ms", "tokens_per_second",
     }  # fmt: skip
 

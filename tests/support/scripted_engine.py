@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 from corral.engine import protocol
 from corral.engine.host import Held
-from corral.engine.protocol import LoadSpec, Sampling, Segment, StopReason, Timings, Usage
+from corral.engine.protocol import (
+    Adapter,
+    LoadSpec,
+    Sampling,
+    Segment,
+    StopReason,
+    Timings,
+    Usage,
+)
 from corral.errors import CorralError
 
 
@@ -46,6 +54,10 @@ class ScriptedEngine:
     tokens_per_character: float = 0.25
     prompts: list[int] = field(default_factory=list)
     """Tokens of every prompt that was to be answered."""
+    samplings: list[Sampling] = field(default_factory=list)
+    """What each of them was to be sampled with."""
+    adapters: list[tuple[Adapter, ...]] = field(default_factory=list)
+    """Those of every prompt."""
     stops: int = 0
     prepared: int = 0
     """How often a worker was to be started ahead."""
@@ -146,9 +158,12 @@ class ScriptedEngine:
         strip_leading_space: bool = True,
         conversation: str = "",
         lookup: bool = True,
+        adapters: Sequence[Adapter] = (),
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]:
         self._stop.clear()
         self.prompts.append(len(tokens))
+        self.samplings.append(sampling)
+        self.adapters.append(tuple(adapters))
         script = self.scripts.pop(0) if self.scripts else Script()
         prompt = len(tokens)
         yield protocol.Progress(id=2, stage="prompt", done=prompt // 2, total=prompt)

@@ -16,6 +16,7 @@ from corral.tui.app import CorralApp
 from corral.tui.keys import KEYS
 from corral.tui.screens.chat import ChatScreen
 from corral.tui.screens.models.screen import ModelsScreen
+from corral.tui.screens.tree import TreeScreen
 from corral.tui.widgets.prompt import PromptArea
 
 TABLE = "| a | b |\n| - | - |\n| 1 | 2 |\n\n```python\ndef f() -> int:\n    return 1\n```\n"
@@ -114,7 +115,9 @@ async def test_the_footer_says_what_works_where(tmp_path: Path) -> None:
         assert c.text().splitlines()[-1].startswith(" Enter send   ^J newline")
         c.screen.transcript.focus()
         await c.pilot.pause()
-        assert c.text().splitlines()[-1].startswith(" c copy   y code   e edit   [ ] branch")
+        assert (
+            c.text().splitlines()[-1].startswith(" c copy   y code   e edit   p pin   [ ] branch")
+        )
         await c.send("And?")
         await c.until(lambda: c.text().splitlines()[-1].startswith(" Esc stop"))
         c.engine.go_on()
@@ -216,9 +219,11 @@ async def test_a_fault_is_written_down_without_anybodys_words(tmp_path: Path) ->
 def test_every_key_of_the_table_does_something() -> None:
     for key in KEYS:
         name = f"action_{key.action.partition('(')[0]}"
-        owners = {"prompt": (PromptArea,), "models": (ModelsScreen,)}.get(
-            key.where, (ChatScreen, CorralApp)
-        )
+        owners = {
+            "prompt": (PromptArea,),
+            "models": (ModelsScreen,),
+            "tree": (TreeScreen,),
+        }.get(key.where, (ChatScreen, CorralApp))
         assert not key.action or any(hasattr(owner, name) for owner in owners), key
 
 

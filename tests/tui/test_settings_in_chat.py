@@ -70,7 +70,7 @@ async def test_a_change_holds_and_is_written_at_once(tmp_path: Path) -> None:
 
 async def test_a_cache_that_is_gone_is_no_trouble(tmp_path: Path) -> None:
     shelf = fill(tmp_path / "kv", [Entry("1")])
-    async with chat(tmp_path, fill=three, shelf=shelf) as c:
+    async with chat(tmp_path, fill=three, shelf=shelf, size=(120, 44)) as c:
         shutil.rmtree(c.paths.cache)
         await c.pilot.press("f9")
         await c.until(lambda: "1 conversation, 0.64 of" in c.text())
@@ -137,7 +137,7 @@ async def test_slash_and_palette_open_them(tmp_path: Path) -> None:
 
 
 async def test_without_a_place_to_keep_them_that_is_said(tmp_path: Path) -> None:
-    async with chat(tmp_path) as c:
+    async with chat(tmp_path, size=(120, 44)) as c:
         await c.screen.run_action("kept_prompts")
         await c.until(lambda: "Nothing is kept on disk here" in c.toasts())
         await go_to(c, "kv_disk")
@@ -158,7 +158,11 @@ async def test_a_deleted_conversation_is_forgotten_when_it_cannot_come_back(tmp_
         await c.until(lambda: "“Llamas” is back" in c.toasts())
         await c.pilot.press("ctrl+q")
         await c.until(lambda: not c.app.is_running)
-    assert left(shelf) == {"1", "2"}
+    assert left(shelf) == {"1", "2", "3"}, "the trash keeps it as long as its text"
+    async with chat(tmp_path, shelf=shelf) as c:
+        c.app.store.empty_trash()
+    async with chat(tmp_path, shelf=shelf) as c:
+        await c.until(lambda: left(shelf) == {"1", "2"})
 
 
 async def test_guesses_are_told_below_an_answer_where_there_is_room(tmp_path: Path) -> None:

@@ -143,11 +143,24 @@ async def test_delete_the_open_one_while_it_answers(tmp_path: Path) -> None:
         assert [m.status for m in c.store.messages(id)][-1] == "stopped"
 
 
-async def test_what_was_deleted_is_gone_after_the_end(tmp_path: Path) -> None:
+async def test_what_was_deleted_comes_back_after_a_restart_for_thirty_days(tmp_path: Path) -> None:
     async with chat(tmp_path, fill=several) as c:
         id = c.screen.conversing.id
         await c.screen.run_action("delete")
         await c.until(lambda: "Deleted" in c.toasts())
+        await c.pilot.press("ctrl+q")
+        await c.until(lambda: not c.app.is_running)
+    async with chat(tmp_path) as c:
+        assert id not in [one.id for one in c.store.conversations()]
+        await c.screen.run_action("undo_delete")
+        await c.until(lambda: id in [one.id for one in c.store.conversations()])
+
+    def long_ago(history: History) -> None:
+        history.now -= 31 * 86_400
+        history.store.trash(id)
+        history.now += 31 * 86_400
+
+    async with chat(tmp_path, fill=long_ago) as c:
         await c.pilot.press("ctrl+q")
         await c.until(lambda: not c.app.is_running)
         assert c.store.messages(id) == []

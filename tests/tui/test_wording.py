@@ -10,10 +10,11 @@ import pytest
 
 from corral import trouble
 from corral.chat.conversation import Message, Role
+from corral.chat.window import Seen, recorded
 from corral.chatting import Working
 from corral.errors import CorralError
 from corral.tui import links, wording
-from corral.tui.dialogue import Dialogue, window_line
+from corral.tui.dialogue import Dialogue
 from corral.tui.widgets.line import Part, fit
 from corral.tui.widgets.markdown import code_blocks
 from corral.tui.widgets.message import cut, remainder
@@ -163,8 +164,8 @@ def test_the_window_of_the_last_answer_counts() -> None:
         message(5, 4, "user"),
         message(6, 5, status="failed"),
     ]
-    assert window_line(path) == 3
-    assert window_line([*path, message(7, 6, "user"), message(8, 7, model=model)]) is None
+    assert recorded(path) == Seen(((1, 3),))
+    assert recorded([*path, message(7, 6, "user"), message(8, 7, model=model)]) == Seen()
 
 
 def test_targets_of_links() -> None:

@@ -19,7 +19,7 @@ ALL = list(PARAMETERS.values())
 @pytest.mark.parametrize("parameter", ALL, ids=lambda p: p.name)
 class TestEvery:
     def test_is_one_that_a_conversation_may_hold(self, parameter: Parameter) -> None:
-        known = {*Sampling.model_fields, *LoadSpec.model_fields, "max_tokens"}
+        known = {*Sampling.model_fields, *LoadSpec.model_fields, "max_tokens", "window"}
         assert parameter.name in known
         assert Options(parameters={parameter.name: None}).parameters
 
@@ -97,6 +97,8 @@ def test_what_everybody_uses_comes_first() -> None:
         "max_tokens",
         "seed",
         "n_ctx",
+        "rope_scaling",
+        "window",
     ]
 
 
