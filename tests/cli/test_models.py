@@ -192,7 +192,7 @@ def test_after_ctrl_c_the_same_command_goes_on(corral: Corral, shop: Shop) -> No
 
 
 def test_a_second_pull_only_looks_on(corral: Corral, shop: Shop) -> None:
-    shop.hub.rate = 12e6
+    shop.hub.rate = 3e6  # Slow enough for a second one to start meanwhile, on a busy machine too.
     first = start("pull", "tiny-chat", *AGREED, "--json")
     wait_for_bytes(first, 1)
     second = start("pull", "tiny-chat", "--json")
@@ -200,6 +200,7 @@ def test_a_second_pull_only_looks_on(corral: Corral, shop: Shop) -> None:
     second.send_signal(signal.SIGINT)
     assert "goes on in the corral that is open" in second.communicate(timeout=10)[1]
     assert second.returncode == 130
+    shop.hub.rate = 0
     run = corral("models", "pull", "tiny-chat", "--json")
     assert run.lines[-1]["sha256"] == shop.sha256
     out, _ = first.communicate(timeout=20)

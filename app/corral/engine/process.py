@@ -58,12 +58,14 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     of GNU OpenMP waits before it sleeps. 300,000 are some 15 ms: a small model is 1 % faster
     than with 20,000, 3 % than with 1,000, and loses two thirds with none. Beside busy
     neighbours every number above zero collapses; there :mod:`corral.engine.llama.waiting` shortens
-    it while running. Who set a policy keeps it.
+    it while running. Who set a policy keeps it. ``OPENBLAS_NUM_THREADS``: arrays are only compared
+    and searched here, and each thread would reserve tens of megabytes for multiplying.
     """
     unwanted = {"PYTHONPATH", "PYTHONHOME", "LLAMA_CPP_LIB_PATH", "GGML_BACKEND_PATH"}
     kept = {key: value for key, value in environment.items() if key not in unwanted}
     kept["GGML_NO_BACKTRACE"] = "1"
     kept["PYTHONUNBUFFERED"] = "1"
+    kept["OPENBLAS_NUM_THREADS"] = "1"
     if "OMP_WAIT_POLICY" not in kept:
         kept.setdefault("GOMP_SPINCOUNT", "300000")
     return kept

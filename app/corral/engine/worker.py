@@ -255,6 +255,11 @@ def _heartbeat(wire: Wire, inference: Inference) -> None:
             os._exit(0)
 
 
+def _import_ahead() -> None:
+    """Have what an answer needs, arrays too, while the model is loaded and not before its words."""
+    import corral.engine.llama.generation  # noqa: F401
+
+
 def _private_streams() -> tuple[BinaryIO, BinaryIO]:
     """stdin and stdout for the protocol alone; what native code prints goes to the log."""
     commands = os.fdopen(os.dup(0), "rb")
@@ -303,6 +308,7 @@ def main() -> None:
     wire.send(ready)
     thread = threading.Thread(target=inference.run, name="inference", daemon=True)
     thread.start()
+    threading.Thread(target=_import_ahead, daemon=True).start()
     threading.Thread(target=_heartbeat, args=(wire, inference), daemon=True).start()
     while line := commands.readline(64 * 1024 * 1024):
         try:
