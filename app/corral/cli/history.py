@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from corral.chat.conversation import Conversation, Message
+from corral.chat.conversation import Conversation
 from corral.cli.history_branches import fork, prune, tree, undo
 from corral.cli.history_moving import backup, export_conversations, import_conversations, restore
 from corral.cli.history_trash import archive, file_away, pin, trash, undelete
 from corral.cli.output import errors, note, print_json, say, table
 from corral.kept import kept_of
+from corral.moving.records import message_record
 from corral.parts import build
 from corral.paths import Paths
 from corral.text import clean_line, shorten
@@ -83,7 +84,7 @@ def show(id: int, as_json: bool) -> None:
                     "preset": conversation.preset,
                     "origin": conversation.origin,
                     "active": conversation.active,
-                    "messages": [_message(message) for message in messages],
+                    "messages": [message_record(message) for message in messages],
                 }
             )
             return
@@ -175,25 +176,6 @@ def _record(conversation: Conversation) -> dict[str, Any]:
         "model": conversation.model,
         "pinned": conversation.pinned,
         "archived": conversation.archived,
-    }
-
-
-def _message(message: Message) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "parent": message.parent,
-        "role": message.role,
-        "text": message.text,
-        "status": message.status,
-        "created": message.created,
-        "stop_reason": message.stop_reason,
-        "error": message.error,
-        "model": message.model,
-        "parameters": message.parameters,
-        "usage": message.usage,
-        "timings": message.timings,
-        "pinned": message.pinned,
-        "summary": message.summary,
     }
 
 

@@ -92,11 +92,12 @@ def to_record(whole: Whole, exported: float) -> dict[str, Any]:
         "parameters": conversation.parameters,
         "draft": conversation.draft,
         "active": conversation.active,
-        "messages": [_message_record(message) for message in whole.messages],
+        "messages": [message_record(message) for message in whole.messages],
     }
 
 
-def _message_record(message: Message) -> dict[str, Any]:
+def message_record(message: Message) -> dict[str, Any]:
+    """The contract's object for a message, as ``history show`` and an export have it."""
     return {
         "id": message.id,
         "parent": message.parent,

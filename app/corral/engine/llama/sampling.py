@@ -85,25 +85,24 @@ class Chain:
         The biases are added to the row itself: no row is sampled from twice. -1 is no token: the
         grammar allows none of this vocabulary.
         """
+        by_array = self._likeliest or self._candidates is not None or self._bias is not None
+        if self.formed is None and not by_array:
+            return int(L.llama_sampler_sample(self.pointer, context, row))
+        logits = self._row(context, row)
+        if self._bias is not None:
+            ids, values = self._bias
+            logits[ids] += values
         if self.formed is not None:
-            logits = self._row(context, row)
-            if self._bias is not None:
-                logits[self._bias[0]] += self._bias[1]
             least = 0.0 if self._likeliest else None
             if self._candidates is not None:
                 least = self._candidates.least
             return self.formed.sample(self.pointer, logits, least)
-        if self._likeliest or self._candidates is not None or self._bias is not None:
-            logits = self._row(context, row)
-            if self._bias is not None:
-                ids, values = self._bias
-                logits[ids] += values
-            if self._likeliest:
-                return int(logits.argmax())
-            if self._candidates is not None:
-                token = self._candidates.sample(self.pointer, logits)
-                if token is not None:
-                    return token
+        if self._likeliest:
+            return int(logits.argmax())
+        if self._candidates is not None:
+            token = self._candidates.sample(self.pointer, logits)
+            if token is not None:
+                return token
         return int(L.llama_sampler_sample(self.pointer, context, row))
 
     def _row(self, context: Any, row: int) -> NDArray[np.float32]:
