@@ -38,18 +38,29 @@ class Batch:
         )
 
     def fill(
-        self, tokens: Sequence[int], position: int, sequence: int, *, every_row: bool = False
+        self,
+        tokens: Sequence[int],
+        position: int,
+        sequence: int,
+        *,
+        every_row: bool = False,
+        idle: int = 0,
     ) -> L.llama_batch:
-        """``tokens`` at ``position`` and behind; logits of the last row or of all."""
+        """``tokens`` at ``position`` and behind; logits of the last row or of all.
+
+        Args:
+            idle: rows behind those that nobody looks at; the last token again, without logits.
+        """
         count = len(tokens)
-        self._batch.n_tokens = count
+        self._batch.n_tokens = total = count + idle
         self._sequence[0] = sequence
-        if count == 1:
+        if total == 1:
             self._tokens[0] = tokens[0]
             self._positions[0] = position
         else:
-            self._tokens[:count] = tokens
-            self._positions[:count] = range(position, position + count)
+            self._tokens[:total] = [*tokens, *[tokens[-1]] * idle] if idle else tokens
+            self._positions[:total] = range(position, position + total)
             ctypes.memset(self._rows, int(every_row), count)
+            ctypes.memset(ctypes.byref(self._rows, count), 0, idle)
         self._rows[count - 1] = 1
         return self._batch
