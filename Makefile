@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # Lock files hold hashes: what does not match is not installed.
 INSTALL := $(PIP) install --no-deps --require-hashes -r
+# Test files that run at the same time. Engines compute in them: more than two need more cores.
+AT_ONCE ?= 2
 ENGINE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/corral/engine-wheels
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
@@ -18,7 +20,7 @@ chat: $(VENV)/.app
 	@$(BIN)/corral
 
 test: check
-	CORRAL_ENGINE_CACHE="$(ENGINE_CACHE)" $(BIN)/python -m pytest
+	CORRAL_ENGINE_CACHE="$(ENGINE_CACHE)" $(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

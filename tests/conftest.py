@@ -8,9 +8,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.support import idle
 from tests.support.quantizing import quantize
 
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+idle.install()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,15 +60,25 @@ class Scene:
         return [Path(spec.draft).stem for spec in self.engine.loads]
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    store = Store.open(tmp_path / "corral.db")
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history that knows both files: reading 200 MB takes a while."""
+    folder = tmp_path_factory.mktemp("drafts")
+    store = Store.open(folder / "corral.db")
     library = Library(store, Catalog.load(find_catalogue()))
-    sparse_llama(tmp_path / "big.gguf", BIG, "F16")
-    sparse_llama(tmp_path / "small.gguf", SMALL, "Q4_0")
+    sparse_llama(folder / "big.gguf", BIG, "F16")
+    sparse_llama(folder / "small.gguf", SMALL, "Q4_0")
     for name in ("small", "big"):
-        library.import_file(tmp_path / f"{name}.gguf", name=name)
-        library.set_format(tmp_path / f"{name}.gguf", "llama-2")
+        library.import_file(folder / f"{name}.gguf", name=name)
+        library.set_format(folder / f"{name}.gguf", "llama-2")
+    store.close()
+    return folder / "corral.db"
+
+
+@pytest.fixture
+def scene(imported: Path, tmp_path: Path) -> Iterator[Scene]:
+    store = Store.open(Path(shutil.copy(imported, tmp_path)))
+    library = Library(store, Catalog.load(find_catalogue()))
     conversation = store.create_conversation(model="big")
     yield Scene(store, library, ScriptedEngine(layers=BIG.n_layer + 1), conversation)
     store.close()

@@ -61,12 +61,19 @@ async def turns(talk: Talk, count: int) -> list[tuple[str, str | None]]:
     return past
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0, 1.5])
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Many words that it says at random: where only tokens are counted, and many of them."""
+    words = [f"w{number}" for number in range(1000)]
+    return tiny_llama(tmp_path_factory.mktemp("reuse") / "tiny.gguf", vocab=words, context=1024)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
 async def test_turns_evaluate_what_is_new(
     engine: Engine, starter: Path, temperature: float
 ) -> None:
     await load(engine, starter)
-    await turns(Talk(engine, CHATML, Sampling(temperature=temperature, top_p=1.0, seed=5)), 5)
+    await turns(Talk(engine, CHATML, Sampling(temperature=temperature, top_p=1.0, seed=5)), 4)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -168,11 +175,9 @@ async def test_what_was_branched_says_the_same_as_what_was_evaluated_anew(
     assert warm == cold
 
 
-async def test_a_full_context_gives_up_the_least_recently_used(
-    engine: Engine, starter: Path
-) -> None:
-    await load(engine, starter, n_ctx=512)
-    prompts = [[1000 * chat + n for n in range(200)] for chat in range(1, 4)]
+async def test_a_full_context_gives_up_the_least_recently_used(engine: Engine, tiny: Path) -> None:
+    await load(engine, tiny, n_ctx=512)
+    prompts = [[300 * chat + n for n in range(200)] for chat in range(1, 4)]
     for number, tokens in enumerate(prompts):
         await answer(engine, tokens, max_tokens=8, conversation=str(number))
     # Two of them fit: the first had to go, the others are still there.
@@ -194,8 +199,8 @@ async def test_one_sequence_is_enough(engine: Engine, starter: Path) -> None:
 
 
 @pytest.mark.parametrize("n_ctx", [1, 33, 300, 777])
-async def test_a_context_of_any_size(engine: Engine, starter: Path, n_ctx: int) -> None:
-    loaded = await load(engine, starter, n_ctx=n_ctx)
+async def test_a_context_of_any_size(engine: Engine, tiny: Path, n_ctx: int) -> None:
+    loaded = await load(engine, tiny, n_ctx=n_ctx)
     assert loaded.n_ctx >= n_ctx
     _, finished = await answer(engine, [1] * (loaded.n_ctx - 2))
     assert finished.usage.completion_tokens <= 2
@@ -205,10 +210,10 @@ async def test_a_context_of_any_size(engine: Engine, starter: Path, n_ctx: int) 
 
 @pytest.mark.parametrize("n_ubatch", [32, 96])
 async def test_steps_that_are_smaller_than_the_prompt(
-    engine: Engine, starter: Path, n_ubatch: int
+    engine: Engine, tiny: Path, n_ubatch: int
 ) -> None:
-    await load(engine, starter, n_batch=128, n_ubatch=n_ubatch)
-    tokens = [3000 + n for n in range(500)]
+    await load(engine, tiny, n_batch=128, n_ubatch=n_ubatch)
+    tokens = [300 + n for n in range(500)]
     _, finished = await answer(engine, tokens, max_tokens=2)
     assert finished.usage.evaluated_tokens == 500
     _, finished = await answer(engine, tokens, max_tokens=2)

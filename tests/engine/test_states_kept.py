@@ -1,105 +1,30 @@
-"""What a model evaluated, kept and brought back by the real engine.
-
-Most of it runs on a tiny model, which is told that evaluating is slow: else nothing would be worth
-keeping. A second context stands for the next start of the program.
-"""
+"""What a model evaluated, kept and brought back by the real engine; see tests.support.keeping."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.gguf_files import tiny_llama
+from tests.support.keeping import (
+    Maker,
+    evaluate,
+    keeper_of,
+    kept,
+    logits,
+    never,
+    replayed,
+    words,
+)
 from tests.support.states import files_of
 
-from corral.engine.llama import library
-from corral.engine.llama.cancel import CancelFlag
-from corral.engine.llama.model import LlamaModel
 from corral.engine.llama.states import Keeper
-from corral.engine.params import LoadSpec, States
-from corral.engine.states import files
-from corral.engine.states.files import Segment, read_payload, read_segment
+from corral.engine.params import States
+from corral.engine.states.files import read_segment
 from corral.engine.states.rates import DiskRates
 from corral.engine.states.shelf import Shelf
-
-Maker = Callable[..., LlamaModel]
-SLOW = 0.01
-"""Seconds that evaluating a token is said to take."""
-
-
-@cache
-def log() -> library.NativeLog:
-    return library.start()
-
-
-@pytest.fixture
-def open_model() -> Iterator[Maker]:
-    """Loads models that are closed at the end of the test."""
-    opened: list[LlamaModel] = []
-
-    def make(path: Path, **values: object) -> LlamaModel:
-        spec = LoadSpec.model_validate(
-            {"path": str(path), "n_ctx": 512, "threads": 1, "n_gpu_layers": 0, **values}
-        )
-        opened.append(LlamaModel(spec, log(), lambda _: None, CancelFlag()))
-        return opened[-1]
-
-    yield make
-    for model in opened:
-        model.close()
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    return tiny_llama(tmp_path / "tiny.gguf", n_head=2)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "kv"
-
-
-def keeper_of(model: LlamaModel, root: Path, limit: int = 1 << 30) -> Keeper:
-    keeper = Keeper(model, States(folder=str(root), limit=limit))
-    keeper.note_evaluated(1000, 1000 * SLOW)
-    return keeper
-
-
-def never() -> bool:
-    return False
-
-
-def words(seed: int, count: int) -> list[int]:
-    """Ordinary tokens that spell something each."""
-    return [int(token) for token in np.random.default_rng(seed).integers(320, 400, count)]
-
-
-def evaluate(model: LlamaModel, tokens: Sequence[int], conversation: str = "7") -> int:
-    """Gives how many tokens were in the cache already."""
-    reused = model.begin(tokens, conversation)
-    model.evaluate(lambda done, total: None)
-    return reused
-
-
-def logits(model: LlamaModel) -> np.ndarray:
-    """Of what was evaluated last."""
-    import llama_cpp.llama_cpp as L
-
-    row = L.llama_get_logits_ith(model.context, -1)
-    return np.ctypeslib.as_array(row, (model.vocab.size,)).copy()
-
-
-def replayed(model: LlamaModel, tokens: Sequence[int], conversation: str = "7") -> np.ndarray:
-    """The logits of a prompt that is in the cache: its last token is evaluated again."""
-    assert evaluate(model, tokens, conversation) == len(tokens) - 1
-    return logits(model)
-
 
 # --- it is the same -------------------------------------------------------------------------------
 
@@ -166,10 +91,7 @@ def test_many_pieces_and_half_of_one_are_put_together(
 
 
 def test_others_in_the_cache_stay_what_they_are(open_model: Maker, tiny: Path, root: Path) -> None:
-    model = open_model(tiny)
-    prompt = words(1, 120)
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
+    prompt = kept(open_model, tiny, root, 120)
 
     other = open_model(tiny)
     keeper = keeper_of(other, root)
@@ -200,10 +122,7 @@ def test_what_is_warm_is_not_read_again(open_model: Maker, tiny: Path, root: Pat
 def test_the_beginning_may_belong_to_another_conversation(
     open_model: Maker, tiny: Path, root: Path
 ) -> None:
-    model = open_model(tiny)
-    prompt = words(1, 200)
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
+    prompt = kept(open_model, tiny, root, 200)
     other = open_model(tiny)
     evaluate(other, [*prompt[:60], *words(5, 40)], "8")
     assert keeper_of(other, root).before(prompt, "7") == 140
@@ -303,10 +222,7 @@ def test_the_end_of_the_program_has_its_limit(open_model: Maker, tiny: Path, roo
 def test_a_stop_ends_the_reading(open_model: Maker, tiny: Path, root: Path) -> None:
     root.mkdir()
     (root / "rates.json").write_text('{"write": 100000}')
-    model = open_model(tiny)
-    prompt = words(1, 300)
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
+    prompt = kept(open_model, tiny, root, 300)
     other = open_model(tiny)
     keeper = keeper_of(other, root)
     assert keeper.before(prompt, "7", lambda: True) == 0
@@ -333,6 +249,18 @@ def test_evaluating_is_preferred_where_it_is_faster(
     keeper.note_evaluated(200, 0.001)
     assert keeper.before(prompt, "7") == 0
     assert files_of(root)
+
+
+def test_the_list_tells_what_was_kept(open_model: Maker, starter: Path, root: Path) -> None:
+    model = open_model(starter)
+    prompt = model.vocab.tokenize("The llama walks up the hill and looks at the valley. " * 8)
+    before = time.time()
+    evaluate(model, prompt)
+    keeper_of(model, root).idle(never)
+    assert DiskRates(root).now.write != DiskRates(root / "none").now.write
+    (entry,) = Shelf(root).entries()
+    assert (entry.tokens, entry.conversation, entry.model) == (len(prompt), "7", starter.stem)
+    assert before - 1 <= entry.used <= time.time() + 1
 
 
 # --- room -----------------------------------------------------------------------------------------
@@ -375,206 +303,3 @@ def test_a_conversation_does_not_grow_for_ever(open_model: Maker, tiny: Path, ro
         sum(len(read_segment(p, p.parent.parent.name, "7").tokens) for p in files_of(root)) <= 512
     )
     assert keeper_of(open_model(tiny), root).before(words(7, 200), "7") == 200
-
-
-# --- bad input ------------------------------------------------------------------------------------
-
-
-def kept(open_model: Maker, path: Path, root: Path, **values: object) -> tuple[list[int], Path]:
-    """A prompt that is on the disk, and its file."""
-    model = open_model(path, **values)
-    prompt = words(1, 150)
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
-    (file,) = files_of(root)
-    return prompt, file
-
-
-@pytest.mark.parametrize("damage", ["payload", "header", "cut", "empty", "version", "junk"])
-def test_a_damaged_file_is_removed_and_evaluated_again(
-    open_model: Maker, tiny: Path, root: Path, damage: str
-) -> None:
-    prompt, file = kept(open_model, tiny, root)
-    data = bytearray(file.read_bytes())
-    if damage == "payload":
-        data[-100] ^= 1
-    elif damage == "header":
-        data[60] ^= 1
-    elif damage == "version":
-        data[8] += 1
-    file.write_bytes(
-        {"cut": bytes(data[:-1]), "empty": b"", "junk": b"\xff" * 500}.get(damage, bytes(data))
-    )
-    model = open_model(tiny)
-    assert keeper_of(model, root).before(prompt, "7") == 0
-    assert files_of(root) == []
-    assert model.sequences.live() == []
-    assert evaluate(model, prompt) == 0
-
-
-def forged(segment: Segment, payload: bytes) -> None:
-    """The same file with another payload, and checksums that match it."""
-    folder = segment.path.parent
-    files.write_segment(folder, segment.header, [], segment.tokens, memoryview(payload))
-
-
-def test_cells_of_another_layout_are_refused_without_harm(
-    open_model: Maker, tiny: Path, root: Path
-) -> None:
-    """A file whose checksums are right, and which is not what it says."""
-    prompt, file = kept(open_model, tiny, root)
-    segment = read_segment(file, file.parent.parent.name, "7")
-    state = bytearray(segment.payload)
-    read_payload(segment, memoryview(state))
-    model = open_model(tiny)
-    for at, value in ((0, 0), (8, 2), (12, 149), (16, 5), (20, 2), (len(state) - 900, 255)):
-        forged(segment, bytes([*state[:at], value, *state[at + 1 :]]))
-        keeper_of(model, root).before(prompt, "7")
-        assert evaluate(model, words(3, 20), "8") == 0
-        for live in model.sequences.live():
-            model.sequences.drop(live.id)
-    forged(segment, bytes(state[:64]))
-    assert keeper_of(model, root).before(prompt, "7") == 0
-    assert files_of(root) == []
-
-
-def test_cells_of_another_kind_are_refused_without_harm(
-    open_model: Maker, tiny: Path, root: Path
-) -> None:
-    prompt, quantized = kept(open_model, tiny, root, type_k="q8_0", type_v="q8_0")
-    segment = read_segment(quantized, quantized.parent.parent.name, "7")
-    state = bytearray(segment.payload)
-    read_payload(segment, memoryview(state))
-    shutil.rmtree(root)
-    _, file = kept(open_model, tiny, root)
-    forged(read_segment(file, file.parent.parent.name, "7"), bytes(state))
-    model = open_model(tiny)
-    assert keeper_of(model, root).before(prompt, "7") == 0
-    assert files_of(root) == []
-    assert evaluate(model, prompt) == 0
-
-
-def test_another_model_under_the_same_name_starts_anew(
-    open_model: Maker, tiny: Path, root: Path
-) -> None:
-    prompt, file = kept(open_model, tiny, root)
-    tiny_llama(tiny, n_head=2, seed=5)
-    model = open_model(tiny)
-    assert keeper_of(model, root).before(prompt, "7") == 0
-    assert not file.exists(), "no model will ever need it again"
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
-    assert files_of(root)
-
-
-def test_other_settings_have_other_states(open_model: Maker, tiny: Path, root: Path) -> None:
-    prompt, file = kept(open_model, tiny, root)
-    for values in ({"type_k": "q8_0", "type_v": "q8_0"}, {"flash_attn": "off"}):
-        assert keeper_of(open_model(tiny, **values), root).before(prompt, "7") == 0
-    assert keeper_of(open_model(tiny, n_ctx=256, n_seq_max=2), root).before(prompt, "7") == 150
-    assert file.exists()
-
-
-def test_a_context_that_is_too_small_restores_nothing(
-    open_model: Maker, tiny: Path, root: Path
-) -> None:
-    model = open_model(tiny)
-    prompt = words(1, 400)
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
-    small = open_model(tiny, n_ctx=256)
-    assert keeper_of(small, root).before(prompt[:200], "7") == 0
-    assert evaluate(small, prompt[:200]) == 0
-
-
-def test_a_full_cache_makes_room_and_blames_no_file(
-    open_model: Maker, tiny: Path, root: Path
-) -> None:
-    model = open_model(tiny)
-    prompt = words(1, 200)
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
-    other = open_model(tiny, n_ctx=256)
-    for seed in (2, 3):
-        evaluate(other, words(seed, 110), str(seed))
-    # Half of the file is wanted, and all of it has to go through the cache.
-    edited = [*prompt[:100], *words(4, 20)]
-    assert keeper_of(other, root).before(edited, "7") == 100
-    assert evaluate(other, edited) == 100
-    assert files_of(root)
-    # What is live by now leaves no room for the way.
-    tight = open_model(tiny, n_ctx=256, n_seq_max=1)
-    evaluate(tight, [*prompt[:30], *words(5, 90)], "9")
-    assert keeper_of(tight, root).before(edited, "7") == 0
-    assert evaluate(tight, edited) == 30
-    assert files_of(root)
-
-
-def test_a_folder_that_is_none_is_quietly_off(
-    open_model: Maker, tiny: Path, root: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    root.write_text("in the way")
-    model = open_model(tiny)
-    keeper = keeper_of(model, root)
-    prompt = words(1, 100)
-    assert keeper.before(prompt, "7") == 0
-    evaluate(model, prompt)
-    capfd.readouterr()
-    for _ in range(3):
-        keeper.idle(never)
-        keeper.shutdown(1.0)
-    lines = [line for line in capfd.readouterr().err.splitlines() if "kept prompts" in line]
-    assert len(lines) == 1
-    assert root.read_text() == "in the way"
-    assert evaluate(model, [*prompt, 350]) == 100
-
-
-def test_what_cannot_be_read_is_left_alone(open_model: Maker, tiny: Path, root: Path) -> None:
-    prompt, file = kept(open_model, tiny, root)
-    data = file.read_bytes()
-    for make in (file.mkdir, lambda: file.symlink_to(file), lambda: file.symlink_to("nowhere")):
-        file.unlink()
-        make()
-        model = open_model(tiny)
-        assert keeper_of(model, root).before(prompt, "7") == 0
-        evaluate(model, prompt)
-        keeper_of(model, root).idle(never)
-        if file.is_dir() and not file.is_symlink():
-            file.rmdir()
-            file.touch()
-    file.unlink(missing_ok=True)
-    file.write_bytes(data)
-    assert keeper_of(open_model(tiny), root).before(prompt, "7") == len(prompt)
-
-
-def test_a_model_that_is_gone_keeps_nothing(open_model: Maker, tiny: Path, root: Path) -> None:
-    model = open_model(tiny)
-    keeper = keeper_of(model, root)
-    evaluate(model, words(1, 100))
-    tiny.unlink()
-    keeper.idle(never)
-    assert files_of(root) == []
-
-
-def test_a_model_whose_file_was_replaced_writes_nothing_for_the_new_one(
-    open_model: Maker, tiny: Path, root: Path
-) -> None:
-    model = open_model(tiny)
-    keeper = keeper_of(model, root)
-    evaluate(model, words(1, 100))
-    tiny_llama(tiny.with_name("new"), n_head=2, seed=5).replace(tiny)
-    keeper.idle(never)
-    assert keeper.before(words(1, 120), "7") == 0
-    assert files_of(root) == []
-
-
-def test_the_list_tells_what_was_kept(open_model: Maker, starter: Path, root: Path) -> None:
-    model = open_model(starter)
-    prompt = model.vocab.tokenize("The llama walks up the hill and looks at the valley. " * 8)
-    before = time.time()
-    evaluate(model, prompt)
-    keeper_of(model, root).idle(never)
-    assert DiskRates(root).now.write != DiskRates(root / "none").now.write
-    (entry,) = Shelf(root).entries()
-    assert (entry.tokens, entry.conversation, entry.model) == (len(prompt), "7", starter.stem)
-    assert before - 1 <= entry.used <= time.time() + 1

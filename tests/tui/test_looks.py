@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from tests.support.chat_app import Chat, History, chat, lines_of
 from tests.support.scripted_engine import Script
+from textual.widgets import TextArea
 
 from corral.settings import Settings
 from corral.tui.app import CorralApp
 from corral.tui.keys import KEYS
 from corral.tui.screens.chat import ChatScreen
+from corral.tui.screens.completion import CompletionScreen
 from corral.tui.screens.models.screen import ModelsScreen
 from corral.tui.screens.tree import TreeScreen
 from corral.tui.widgets.prompt import PromptArea
@@ -46,10 +48,12 @@ async def test_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
         if size >= (60, 20):
             assert "Some words." in c.text()
             assert "tiny-llama" in c.text()
-        for other in ((100, 30), (60, 20), (30, 8), size):
+        for other in ((100, 30), (60, 20), (30, 8), size) if size == (80, 24) else ():
             await c.pilot.resize_terminal(*other)
             await c.pilot.pause()
         assert c.app.is_running
+        if size >= (40, 12):
+            assert_whole(c)
 
 
 @pytest.mark.parametrize("theme", ["altiplano", "puna", "terminal", "nord", "ansi-light"])
@@ -158,13 +162,13 @@ async def test_the_keys_of_the_footer_can_be_clicked(tmp_path: Path) -> None:
         await c.until(lambda: c.covered)
 
 
-@pytest.mark.parametrize("key", ["ctrl+o", "ctrl+g", "f1", "f2", "f8", "f9"])
-async def test_other_screens_open_and_close(tmp_path: Path, key: str) -> None:
+async def test_other_screens_open_and_close(tmp_path: Path) -> None:
     async with chat(tmp_path, fill=one) as c:
-        await c.pilot.press(key)
-        await c.until(lambda: c.covered)
-        await c.pilot.press("escape")
-        await c.until(lambda: not c.covered)
+        for key in ("ctrl+o", "ctrl+g", "f1", "f2", "f8", "f9"):
+            await c.pilot.press(key)
+            await c.until(lambda: c.covered, key)
+            await c.pilot.press("escape")
+            await c.until(lambda: not c.covered, key)
 
 
 async def test_the_system_prompt_reaches_a_new_conversation(tmp_path: Path) -> None:
@@ -223,6 +227,7 @@ def test_every_key_of_the_table_does_something() -> None:
             "prompt": (PromptArea,),
             "models": (ModelsScreen,),
             "tree": (TreeScreen,),
+            "text": (CompletionScreen, TextArea),
         }.get(key.where, (ChatScreen, CorralApp))
         assert not key.action or any(hasattr(owner, name) for owner in owners), key
 

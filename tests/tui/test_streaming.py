@@ -85,14 +85,14 @@ tilde
 
     indented code
 """
-NUMBERED = "\n".join(f"{n}. item {n} with a few words to read" for n in range(7, 125))
+NUMBERED = "\n".join(f"{n}. item {n} with a few words to read" for n in range(87, 115))
 BULLETS = "\n".join(f"- item **{n}** with `code`" for n in range(60)) + "\n\nThe end.\n"
 ONES = "\n".join("1. the same number" for _ in range(40))
 NESTED = "- - - a\n    - b\n  - c\n- \n- d\n  1) e\n  2) f\n\n0. zero\n1. one\n"
 UNCLOSED = "```\n" + "\n".join(f"line {n}" for n in range(50))
 TABLE = (
     "| name | value | what there is to say |\n| :--- | ---: | :-: |\n"
-    + "".join(f"| row {n} | {n**3} | *words* `{n}`{' and more' * (n % 9)} |\n" for n in range(40))
+    + "".join(f"| row {n} | {n**3} | *words* `{n}`{' and more' * (n % 9)} |\n" for n in range(14))
     + "\nAfter it.\n"
 )
 GROWING = "Text\n\n" + "\n".join(f"{n}. x\n\n   ```\n   y{n}\n   ```\n" for n in range(1, 13))
@@ -157,7 +157,7 @@ async def test_pieces_give_the_same_as_the_whole(name: str) -> None:
             size = sizes.randint(1, 12 if len(text) < 1500 else 90)
             await app.body.append(text[at : at + size])
             at += size
-            if sizes.random() < 0.3:
+            if sizes.random() < 0.15:
                 await pilot.pause()
         app.body.finish()
         await pilot.pause()

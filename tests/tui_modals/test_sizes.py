@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.shelf import kept_prompts
-from tests.tui_modals.host import SIZES, Host, is_shown, local, shown, until
+from tests.tui_modals.host import SIZES, Host, is_shown, local, until
 from tests.tui_modals.models_host import (
     LICENCE,
     TEXT,
@@ -81,17 +81,16 @@ SCREENS: dict[str, tuple[Callable[[], ModalScreen[Any]], str]] = {
 
 
 @pytest.mark.parametrize("size", [*SIZES, (36, 10), (12, 4)])
-@pytest.mark.parametrize("name", SCREENS)
-async def test_opens_and_closes(name: str, size: tuple[int, int]) -> None:
-    make, words = SCREENS[name]
+async def test_every_screen_opens_and_closes(size: tuple[int, int]) -> None:
     app = Host()
     async with app.run_test(size=size) as pilot:
         below = app.screen
-        await app.open(make())
-        if size[0] > 12:
-            await until(pilot, lambda: words in shown(pilot))
-        await pilot.press("down", "tab", "up", "escape")
-        await until(pilot, lambda: app.screen is below)
+        for make, words in SCREENS.values():
+            await app.open(make())
+            if size[0] > 12:
+                await until(pilot, partial(is_shown, pilot, words))
+            await pilot.press("down", "tab", "up", "escape")
+            await until(pilot, lambda: app.screen is below)
 
 
 @pytest.mark.parametrize("theme", [*(theme.name for theme in THEMES), "textual-light", "ansi-dark"])

@@ -67,7 +67,8 @@ class ChatWindow(ChatModels):
             self.count_soon()
         elif self.conversing.live is None and self.swap is None:
             self._counting = True
-            self.run_worker(self._measure(), group="meter", exit_on_error=False)
+            # Not a coroutine: Python complains about one that a closing screen never starts.
+            self.run_worker(self._measure, group="meter", exit_on_error=False)  # type: ignore[arg-type]
 
     async def _measure(self) -> None:
         """Count once; what is typed meanwhile is counted after it."""
