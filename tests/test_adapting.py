@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +114,10 @@ def test_a_conversation_keeps_them(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", [None, "cats", 5, [5], [{}], [{"name": 5}], [{"name": "a", "scale": "x"}], {"a": 1}]
-)
+    "stored",
+    [None, "cats", 5, [5], [{}], [{"name": 5}], [{"name": "a", "scale": "x"}], {"a": 1},
+     *([{"name": "a", "scale": scale}] for scale in (10**400, float("nan"), -101))],
+)  # fmt: skip
 def test_what_is_not_understood_is_as_if_it_were_not_there(stored: Any) -> None:
     conversation = Conversation(1, "", 0.0, 0.0, parameters={"adapters": stored})
     assert adapting.chosen(conversation) == ()
@@ -189,3 +192,15 @@ async def test_one_that_is_gone_fails_the_answer_and_keeps_the_question(scene: S
     question, answer = scene.store.messages(conversation.id)
     assert question.text == "Hello" and answer.status == "failed"
     assert answer.error is not None and "adapter cats is gone" in answer.error
+    assert "/adapter off" in finished.error.hint
+
+
+def test_what_is_loaded_is_the_file_that_was_read(scene: Scene) -> None:
+    """Whoever replaces it between the reading and the loading gets it refused by the engine."""
+    path = lora(scene.folder / "new.gguf", {"blk.0.attn_q.weight": (64, 64)})
+    for name in ("cats", str(path)):
+        adapter = scene.library.hashed(scene.library.adapter(name))
+        read = Path(adapter.path).stat()
+        os.utime(adapter.path, ns=(5, 5))
+        found = adapting.to_load(scene.library, adapter, 1.0)
+        assert (found.mtime_ns, found.size) == (read.st_mtime_ns, read.st_size)

@@ -60,6 +60,20 @@ def test_what_a_person_says_counts_before_the_preset(planner: Planner, tmp_path:
     assert "1-9" in plan.sampling.grammar and "people" not in plan.sampling.grammar
 
 
+def test_the_form_of_one_answer_counts_before_the_conversation_s(
+    planner: Planner, tmp_path: Path
+) -> None:
+    letter = 'root ::= "x"'
+    with pytest.raises(UsageError) as caught:
+        planner.plan(conversation(parameters={"schema": "{"}), options(tmp_path))
+    assert "/form off" in caught.value.hint
+    for kept in ({"schema": '{"type": "null"}'}, {"grammar": 'root ::= "kept"'}):
+        talk = conversation(parameters=kept)
+        assert planner.plan(talk, options(tmp_path)).sampling.grammar
+        assert planner.plan(talk, options(tmp_path, grammar=letter)).sampling.grammar == letter
+        assert "1-9" in planner.plan(talk, options(tmp_path, schema=SCHEMA)).sampling.grammar
+
+
 def test_a_conversation_remembers_its_labels(planner: Planner, tmp_path: Path) -> None:
     talk = conversation(preset="classify", parameters={"labels": ["spam", "other"]})
     plan = planner.plan(talk, options(tmp_path))
@@ -77,7 +91,7 @@ def test_a_conversation_remembers_its_labels(planner: Planner, tmp_path: Path) -
         ({"schema": "{"}, "line 1, column 2: It is not JSON"),
         ({"schema": '{"not": {}}'}, "line 1, not: not is not supported"),
         ({"parameters": {"grammar": 'root ::= "a'}}, "line 1: A text that is not closed"),
-        ({"schema": SCHEMA, "parameters": {"grammar": 'root ::= "a"'}}, "has one form"),
+        ({"schema": SCHEMA, "grammar": 'root ::= "a"'}, "has one form"),
     ],
     ids=str,
 )
@@ -122,6 +136,8 @@ def test_a_form_is_read_from_a_file_or_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(SCHEMA)
     (tmp_path / "b.json").write_bytes(b"\xff\xfe")
     assert forming.read_file(str(tmp_path / "a.json")) == SCHEMA
+    (tmp_path / "bom.json").write_text("\ufeff" + SCHEMA, encoding="utf-8")
+    assert forming.read_file(str(tmp_path / "bom.json")) == SCHEMA
     for path, error in ((tmp_path, Refused), (tmp_path / "b.json", Refused),
                         (tmp_path / "no", NotFound), ("\0", CorralError)):  # fmt: skip
         with pytest.raises(error):

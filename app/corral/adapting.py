@@ -15,8 +15,8 @@ from typing import Any
 
 from corral.chat.conversation import Conversation
 from corral.engine.protocol import MOST_ADAPTERS, Adapter
-from corral.errors import UsageError
-from corral.models.files import Cancelled, mark, status_of
+from corral.errors import NotFound, Refused, UsageError
+from corral.models.files import Cancelled
 from corral.models.library.adapters import LocalAdapter, does_not_belong
 from corral.models.library.library import Library
 from corral.models.library.local import LocalModel
@@ -59,14 +59,33 @@ def settle(
         UsageError: one is named twice, there are too many, or a scale is out of range.
         Cancellation: ``cancelled`` said so.
     """
-    choices = chosen(conversation) if wanted is None else tuple(wanted)
+    try:
+        return _settled(library, chosen(conversation) if wanted is None else wanted, model,
+                        left_out=wanted is None, cancelled=cancelled)  # fmt: skip
+    except (NotFound, Refused, UsageError) as error:
+        if wanted is None:
+            error.hint = "/adapter off and --adapter off go on without it."
+        raise
+
+
+def _settled(
+    library: Library,
+    choices: Sequence[Choice],
+    model: LocalModel,
+    *,
+    left_out: bool,
+    cancelled: Cancelled | None,
+) -> Settled:
+    """Args:
+    left_out: what does not belong to the model is left out, and not refused.
+    """
     check(choices)
     active: list[Adapter] = []
     reasons: list[str] = []
     for name, scale in choices:
         adapter = library.adapter(name)
         if reason := library.adapter_mismatch(adapter, model):
-            if wanted is not None:
+            if not left_out:
                 raise does_not_belong(adapter.name, model.name, reason)
             reasons.append(f"{shorten(adapter.name, 60)}: {reason}")
             continue
@@ -87,13 +106,11 @@ def to_load(
         Cancellation: ``cancelled`` said so.
     """
     hashed = library.hashed(adapter, cancelled)
-    status = status_of(Path(hashed.path))
-    size, mtime_ns = mark(status) if status else (hashed.bytes, 0)
     return Adapter(
         path=hashed.path,
         sha256=hashed.sha256 or "",
-        size=size,
-        mtime_ns=mtime_ns,
+        size=hashed.bytes,
+        mtime_ns=hashed.mtime_ns,
         scale=scale,
         name=shorten(hashed.name, 80),
     )
@@ -124,7 +141,9 @@ def chosen(conversation: Conversation | None) -> tuple[Choice, ...]:
     for one in stored if isinstance(stored, list) else ():
         name = one.get("name") if isinstance(one, dict) else None
         scale = one.get("scale", 1.0) if isinstance(one, dict) else None
-        if isinstance(name, str) and name and isinstance(scale, int | float):
+        if not (isinstance(name, str) and name and isinstance(scale, int | float)):
+            continue
+        if abs(scale) <= MOST_SCALE:
             found.append((name, float(scale)))
     return tuple(found)
 

@@ -83,32 +83,41 @@ def form_of(
     parameters: Mapping[str, Any],
     *,
     schema: str | None = None,
+    grammar: str | None = None,
     max_tokens: int = 0,
 ) -> Form:
-    """The form of one answer: what was asked for it, else the preset's.
+    """The form of one answer: what was asked for it, else the conversation's, else the preset's.
 
     Args:
-        parameters: of the conversation and the answer; a grammar or a schema among them counts.
+        parameters: of the conversation; a grammar or a schema among them counts.
         schema: a JSON schema's text, for this answer.
+        grammar: or a grammar's.
         max_tokens: what the answer may have.
 
     Raises:
         UsageError: it cannot be used; the message has the line and the reason.
     """
-    schema = schema or parameters.get(SCHEMA)
-    grammar = parameters.get(GRAMMAR)
-    if isinstance(schema, str) and schema:
-        if isinstance(grammar, str) and grammar:
-            raise UsageError("An answer has one form: a schema or a grammar")
-        return _compiled(schema, max_tokens)
-    if isinstance(grammar, str) and grammar:
-        return Form(checked_grammar(grammar))
-    if preset is None:
-        return Form()
+    stored = not (schema or grammar)
+    if stored:
+        schema, grammar = (
+            text if isinstance(text := parameters.get(key), str) else None
+            for key in (SCHEMA, GRAMMAR)
+        )
     try:
-        return Form(*preset.form(max_tokens))
+        if schema and grammar:
+            raise UsageError("An answer has one form: a schema or a grammar")
+        if schema:
+            return _compiled(schema, max_tokens)
+        if grammar:
+            return Form(checked_grammar(grammar))
+        return Form(*preset.form(max_tokens)) if preset else Form()
     except GrammarError as error:
+        assert preset is not None  # The others say what is wrong themselves.
         raise _refused(f"The preset {preset.name}", error) from None
+    except UsageError as error:
+        if stored:
+            error.hint = "/form off goes on without it."
+        raise
 
 
 def _compiled(schema: str, max_tokens: int) -> Form:
@@ -158,7 +167,7 @@ def read_file(path: str) -> str:
             raise Refused(f"{shorten(path, 200)} is larger than {LARGEST >> 20} MB")
         if place.exists() and not place.is_file():
             raise Refused(f"{shorten(path, 200)} is no file")
-        return place.read_text(encoding="utf-8")
+        return place.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise Refused(f"{shorten(path, 200)} is not UTF-8 text") from None
     except (OSError, ValueError, RuntimeError) as error:

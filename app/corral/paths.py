@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,3 +62,23 @@ class Paths:
     @property
     def app_log(self) -> Path:
         return self.logs / "corral.log"
+
+
+def write_own(path: Path, text: str) -> None:
+    """Write a person's file whole or not at all; where it is a link, what that leads to.
+
+    Raises:
+        OSError: it cannot be written; what was there before is whole.
+    """
+    if path.is_symlink():  # Somebody keeps it elsewhere, and it stays there.
+        path = path.resolve()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.chmod(0o600)
+        fresh.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise

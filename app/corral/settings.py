@@ -6,7 +6,6 @@ and every problem is named with its line and key.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from corral.engine.protocol import KvType, Sampling
+from corral.paths import write_own
 
 
 class EngineSettings(BaseModel):
@@ -169,13 +169,7 @@ def save(path: Path, key: str, value: Any) -> bool:
         place.pop(key, None)
     else:
         place[key] = value
-    if path.is_symlink():  # Somebody keeps it elsewhere, and it stays there.
-        path = path.resolve()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
-    fresh.chmod(0o600)
-    fresh.replace(path)
+    write_own(path, tomlkit.dumps(document))
     return True
 
 

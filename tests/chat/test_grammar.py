@@ -11,7 +11,7 @@ from tests.support.grammars import draw
 
 from corral.chat.grammar.errors import GrammarError
 from corral.chat.grammar.gbnf import LARGEST_TEXT, MOST_REPEATS, read
-from corral.chat.grammar.walk import begin, matches
+from corral.chat.grammar.walk import MOST_NODES, begin, matches
 
 ARITHMETIC = r"""
 # Sums in brackets.
@@ -20,6 +20,8 @@ sum  ::= term (" "? [-+*/] " "? term){0,3}
 term ::= "(" sum ")" |
          [0-9]{1,3} | "\u03C0"
 """
+
+DOUBLING = "".join(f"r{n} ::= r{n + 1} r{n + 1}\n" for n in range(4000))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,12 @@ def test_a_text_is_followed_through_a_grammar(text: str, whole: bool) -> None:
         ('root ::= ""', 1, "only the empty text"),
         ("root ::= " + "(" * 200 + '"a"' + ")" * 200, 1, "100 deep"),
         ('root ::= "' + "a" * LARGEST_TEXT + '"', 0, "characters"),
+        ('root ::= "\\uD800"', 1, "There is no character"),
+        ("root ::= [^\\x00-\\U0010FFFF]", 1, "empty"),
+        ('root ::= a{2000}\na ::= b{2000}\nb ::= c{2000}\nc ::= "x"', 1, "more than 65536"),
+        ("root ::= r0\n" + DOUBLING + 'r4000 ::= "x"', 1, "more than 65536"),
+        ('root ::= "a" | b{99}\nb ::= "x"{2000}', 1, "more than 65536"),
+        ('root ::= "a"' + "{1}" * 30_000, 1, "more than 20000 rules"),
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )
@@ -119,6 +127,35 @@ def test_many_repetitions_are_followed_as_fast_as_few() -> None:
     assert walk.take(b'"' + b"a" * MOST_REPEATS)
     assert not walk.accepts(b"a")
     assert walk.take(b'"') and walk.must_end
+
+
+@pytest.mark.parametrize(
+    "rest", ['r{next} "b" | "c"', 'r{next}? "b"', '"a" r{next} | ""', "r{next}{{1}}"]
+)
+def test_rules_may_be_a_long_chain(rest: str) -> None:
+    rules = [f"r{n} ::= " + rest.format(next=n + 1) for n in range(900)]
+    walk = begin("\n".join(['root ::= "x" r0', *rules, 'r900 ::= "a" "x"{1,9}']))
+    closing = walk.closing()
+    assert closing.startswith("x") and walk.take(closing.encode()) and walk.may_end
+
+
+def test_a_repeated_repetition_is_one_of_both() -> None:
+    for grammar, good, bad in [
+        ('root ::= "a"{2}{3}', "a" * 6, "a" * 5),
+        ('root ::= "a"?{2,3}"b"', "aaab", "aaaab"),
+        ('root ::= "ab"{1,2}?"c"', "ababc", "abababc"),
+    ]:
+        assert matches(read(grammar), good) and not matches(read(grammar), bad)
+
+
+def test_a_long_answer_keeps_no_more_than_a_short_one() -> None:
+    walk = begin('root ::= "[" text{0,2000} "]"\ntext ::= "\\"" [^"]{0,2000} "\\","')
+    assert walk.take(b"[")
+    for _ in range(40):
+        assert walk.take(b'"' + b"a" * 1000 + b'",')
+        assert not walk.accepts(b"b")
+    assert len(walk._nodes) < 2 * MOST_NODES
+    assert walk.closing() == "]"
 
 
 @settings(max_examples=40, deadline=None)

@@ -91,7 +91,12 @@ def test_other_labels_take_the_examples_away() -> None:
          "line 4, key examples.1: An example has a text and an answer"),
         ('labels = ["a"]\n[[examples]]\ntext = "x"\nanswer = "b"',
          "line 2, key examples.0: Its answer does not have the form"),
-        ("x = " + "[" * 5000, ""),
+        ("x = " + "[" * 5000, "nested too deeply"),
+        ("x = " + "9" * 5000, "a number that is too long"),
+        ('grammar = "root ::= b"', "line 1, key grammar: The rule b"),
+        ('title = "a"\ngrammar = """root ::=\n b"""', "line 3, key grammar: The rule b"),
+        ('template = """\n[INST]\ntitle = x"""\ntitle = 1', "line 4, key title"),
+        ("schema = { minimum = nan }", "line 1, key schema: NaN is no JSON"),
     ],
     ids=lambda value: value[:30],
 )  # fmt: skip
@@ -118,6 +123,14 @@ def test_a_wrong_file_leaves_the_others_alone(tmp_path: Path) -> None:
     ]
     with pytest.raises(NotFound, match=r"bad\.toml line 2, key nope"):
         presets.get("bad")
+    (tmp_path / "brief.toml").write_text("system = 5")
+    with pytest.raises(NotFound, match=r"brief\.toml line 1, key system"):
+        presets.get("brief")  # The one that comes with corral is not what they mean.
+    [brief] = [one for one in presets.all() if one.name == "brief"]
+    assert presets.text_of(brief) == "system = 5" and presets.has_own("brief")
+    (tmp_path / "brief.toml").write_text("\ufeffsystem = 'Be quick.'")
+    assert presets.get("brief").system == "Be quick."
+    assert presets.text_of(presets.get("brief")) == "system = 'Be quick.'"
     with pytest.raises(NotFound) as caught:
         presets.get("e")
     assert "entities" in caught.value.hint and "summarise" not in caught.value.hint
@@ -135,6 +148,10 @@ def test_what_was_changed_in_a_file_counts_at_once(tmp_path: Path) -> None:
         with pytest.raises(Refused):
             presets.save(name, text)
     assert presets.get("mine").system == "Another one."
+    linked = Path(saved.path).rename(tmp_path / "elsewhere.toml")
+    Path(saved.path).symlink_to(linked)
+    presets.save("mine", 'system = "Kept elsewhere."')
+    assert Path(saved.path).is_symlink() and "elsewhere" in linked.read_text()
     presets.remove(presets.get("mine"))
     assert "mine" not in {one.name for one in presets.all()}
     with pytest.raises(CorralError, match="comes with corral"):

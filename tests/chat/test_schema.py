@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -83,6 +84,16 @@ SCHEMAS: list[Any] = [
     True,
 ]  # fmt: skip
 
+TWINS = {
+    f"{side}{n}": {
+        "required": ["x", "y"],
+        "properties": dict.fromkeys("xy", {"$ref": f"#/$defs/{side}{n + 1}"} if n < 25 else {}),
+    }
+    for side in "ab"
+    for n in range(26)
+}
+"""What takes as many comparisons as there are leaves of a tree, 25 deep."""
+
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: json.dumps(schema)[:60])
 def test_whatever_the_grammar_allows_satisfies_the_schema(schema: Any) -> None:
@@ -156,6 +167,18 @@ def test_decimals_stay_between_their_limits(low: Any, width: Any, seed: int) -> 
         ('{"$ref": "#/$defs/tree", "$defs": {"tree": {"properties": {"left":\n'
          '{"$ref": "#/$defs/tree"}}}}}', 2, "$defs.tree.properties.left.$ref",
          "#/$defs/tree → #/$defs/tree"),
+        ('{"$ref": "#/$defs/a0", "$defs": {' + ", ".join(
+            f'"a{n}": {{"items": {{"$ref": "#/$defs/a{n + 1}"}}}}' for n in range(400)) + "}}",
+         1, "$defs.a39.items", "nested too deeply"),
+        ('{"const": ' + "[" * 400 + "]" * 400 + "}", 0, "", "nested too deeply"),
+        ('{"minimum": 1e999999999}', 1, "minimum", "too many digits"),
+        ('{"$defs": [{}], "$ref": "#/$defs/' + "9" * 5000 + '"}', 1, "$ref", "not in the schema"),
+        ('{"pattern": "a{' + "9" * 5000 + '}"}', 1, "pattern", "such as {2,5}"),
+        ('{"pattern": "[\\\\d-x]"}', 1, "pattern", "from a character to a later one"),
+        ('{"items":{"items":{"items":{"const":1},"minItems":99},"minItems":99},"minItems":99}', 0,
+         "", "more than 65536 characters"),
+        (json.dumps({"oneOf": [{"$ref": "#/$defs/a0"}, {"$ref": "#/$defs/b0"}], "$defs": TWINS}),
+         1, "oneOf.1", "say anyOf"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_enforced_is_refused_with_its_place(
@@ -165,6 +188,39 @@ def test_what_cannot_be_enforced_is_refused_with_its_place(
         compile_schema(schema)
     assert said in caught.value.reason
     assert (caught.value.line, caught.value.where) == (line, where)
+
+
+def test_a_schema_may_have_many_properties_values_and_choices() -> None:
+    names = [f"p{n}" for n in range(400)]
+    wide: dict[str, Any] = {"properties": {name: {"type": "null"} for name in names}}
+    for required in ([], names, names[::3]):
+        schema = wide | {"required": required}
+        grammar = compile_schema(json.dumps(schema), max_tokens=99).grammar
+        for most in (0, 400):
+            value = json.loads(draw(grammar, random.Random(most), most))
+            assert satisfies(value, schema) and [*value] == [n for n in names if n in value]
+    many = {"oneOf": [{"const": f"{n} of 300"} for n in range(300)]}
+    assert matches(read(compile_schema(json.dumps(many)).grammar), '"299 of 300"')
+
+
+@pytest.mark.parametrize("required", ["", "a", "d", "ac", "bd", "abcd"])
+def test_every_choice_of_properties_with_the_required_ones_is_allowed(required: str) -> None:
+    schema = {"properties": {key: {"const": 1} for key in "abcd"}, "required": [*required]}
+    grammar = read(compile_schema(json.dumps(schema)).grammar)
+    for size in range(5):
+        for names in combinations("abcd", size):
+            text = json.dumps(dict.fromkeys(names, 1))
+            assert matches(grammar, text) == ({*required} <= {*names}), text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [("^\\S$", "é", "\u00a0"), ("^[^\\s]$", "a", "\u3000"), ("^[\\S]$", "a", "\u2003"),
+     ("^[a\\-\\d]+$", "a-9", "b")],
+)  # fmt: skip
+def test_a_pattern_lets_no_more_through_than_it_says(pattern: str, good: str, bad: str) -> None:
+    grammar = read(compile_schema(json.dumps({"type": "string", "pattern": pattern})).grammar)
+    assert matches(grammar, f'"{good}"') and not matches(grammar, f'"{bad}"')
 
 
 def test_an_answer_with_few_tokens_gets_tighter_limits_and_is_told() -> None:

@@ -18,8 +18,9 @@ from tests.support.gguf_files import tiny_llama
 from tests.support.grammars import draw
 
 from corral.chat.grammar.errors import GrammarError
+from corral.chat.grammar.gbnf import read
 from corral.chat.grammar.schema import compile_schema
-from corral.chat.grammar.walk import begin
+from corral.chat.grammar.walk import begin, matches
 from corral.engine.llama.cancel import CancelFlag
 from corral.engine.llama.model import LlamaModel
 from corral.engine.protocol import LoadSpec
@@ -63,6 +64,17 @@ def allowed(vocab: Any, grammar: str, text: str) -> bool:
         return True
     finally:
         L.llama_sampler_free(sampler)
+
+
+def test_a_repetition_that_is_repeated_allows_the_same(vocab: Any) -> None:
+    for grammar in [
+        'root ::= "a"{2}{3}', 'root ::= "a"?{2,3} "b"', 'root ::= "ab"{1,2}? "c"',
+        'root ::= "a"{0,2}{2}{1,2} "b"', 'root ::= ("a" "b"?){2}{1,2}', 'root ::= "a"+? "b"',
+    ]:  # fmt: skip
+        ours = read(grammar)
+        for count in range(9):
+            for text in (unit * count + end for unit in ("a", "ab") for end in ("", "b", "c")):
+                assert matches(ours, text) == allowed(vocab, grammar, text), (grammar, text)
 
 
 def test_grammars_made_of_schemas_and_presets_allow_the_same(vocab: Any) -> None:

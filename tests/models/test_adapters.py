@@ -155,7 +155,8 @@ def test_a_file_that_was_not_taken_in_is_hashed_once(
     one = library.adapter(str(path))
     assert (one.state, one.sha256) == ("file", None)
     hashed = library.hashed(one)
-    assert hashed == replace(one, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert hashed == replace(one, sha256=sha256, mtime_ns=path.stat().st_mtime_ns)
     monkeypatch.setattr("corral.models.library.adapters.check_numbers", None)
     assert library.hashed(one) == hashed
 
@@ -165,5 +166,5 @@ def test_a_name_nobody_has(library: Library, tmp_path: Path) -> None:
     with pytest.raises(NotFound) as missing:
         library.adapter("cast")
     assert "Did you mean cats?" in missing.value.hint
-    with pytest.raises(NotFound, match="There is no file"):
+    with pytest.raises(NotFound, match="There is no adapter file"):
         library.adapter(str(tmp_path / "no.gguf"))

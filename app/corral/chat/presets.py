@@ -37,6 +37,7 @@ _KEYS: dict[str, type] = {
     "parameters": dict,
     "examples": list,
 }
+_QUOTES = ('"""', "'''")
 _NAMES = {str: "a text", list: "a list", dict: "a table", bool: "true or false"}
 
 
@@ -189,8 +190,8 @@ def parse(
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _no_toml(str(error), text) from None
-    except RecursionError:
-        raise PresetError("It is nested too deeply") from None
+    except (RecursionError, ValueError):
+        raise PresetError("It is nested too deeply, or has a number that is too long") from None
     return _Checking(name, text, values, check).preset(own=own, path=path)
 
 
@@ -300,9 +301,13 @@ class _Checking:
         except GrammarError as error:
             where = f"{error.where}: " if error.where else ""
             if preset.answer == "grammar":
-                line = _line_of(self._text, key) + error.line
+                line = _line_of(self._text, key)
+                value = self._text.split("\n")[line - 1].partition("=")[2].strip()
+                if value.startswith(_QUOTES):
+                    # TOML does not count a line break right behind the quotes.
+                    line += error.line - (value not in _QUOTES)
                 raise PresetError(f"{where}{error.reason}", key=key, line=line) from None
-            full = f"schema.{error.where}" if error.where != "the schema" else "schema"
+            full = "schema" if error.where in ("", "the schema") else f"schema.{error.where}"
             raise PresetError(error.reason, key=full, line=_line_of(self._text, full)) from None
         for number, example in enumerate(preset.examples):
             walk = begin(preset.form()[0])
@@ -316,8 +321,14 @@ def _line_of(text: str, key: str) -> int:
     best, line = 0, 1
     table: list[str] = []
     counts: dict[str, int] = {}
-    for number, row in enumerate(text.splitlines(), 1):
+    open_ = ""
+    """The quotes of a text that goes over several lines."""
+    for number, row in enumerate(text.split("\n"), 1):
         row = row.strip()
+        if open_:
+            open_ = "" if open_ in row else open_
+            continue
+        open_ = next((quotes for quotes in _QUOTES if row.count(quotes) == 1), "")
         if row.startswith("["):
             name = row.strip("[] \t")
             table = [part.strip("\"' ") for part in name.split(".")]

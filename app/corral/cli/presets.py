@@ -137,19 +137,17 @@ def with_form(
 
     Raises:
         NotFound, Refused: a file cannot be read.
-        UsageError: two forms at once, or the grammar cannot be used.
+        UsageError: two forms at once, or a file is empty.
     """
     if schema_file and grammar_file:
         raise UsageError("An answer has one form", hint="Leave out --schema or --grammar.")
-    parameters = dict(options.parameters)
-    if grammar_file:
-        parameters[forming.GRAMMAR] = forming.checked_grammar(forming.read_file(grammar_file))
-    schema = forming.read_file(schema_file) if schema_file else None
-    if schema is not None and not schema.strip():
-        raise UsageError(f"{schema_file} is empty", title="This form cannot be used")
-    return replace(
-        options, preset=preset, labels=labels or None, schema=schema, parameters=parameters
-    )
+    texts = [forming.read_file(file) if file else None for file in (schema_file, grammar_file)]
+    if "" in [text.strip() for text in texts if text is not None]:
+        raise UsageError(
+            f"{schema_file or grammar_file} is empty", title="This form cannot be used"
+        )
+    schema, grammar = texts
+    return replace(options, preset=preset, labels=labels or None, schema=schema, grammar=grammar)
 
 
 def keep_preset(parts: Parts, conversation: Conversation, options: Options) -> Conversation:

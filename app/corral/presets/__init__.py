@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from corral.chat.presets import LARGEST, Preset, PresetError, parse
 from corral.engine.params import Sampling
 from corral.errors import CorralError, NotFound, Refused
+from corral.paths import write_own
 from corral.text import shorten
 
 SHIPPED = Path(__file__).parent
@@ -48,29 +47,37 @@ class Presets:
             NotFound: there is none, or its file is wrong.
         """
         key = name.strip().casefold()
+        # One that comes with corral is not meant where a person's own of that name is wrong.
+        for problem in self._files():
+            if isinstance(problem, _Wrong) and problem.name.casefold() == key:
+                raise NotFound(str(problem), title="The preset cannot be used")
         presets = self.all()
         found = [one for one in presets if one.name.casefold() == key]
         found = found or [one for one in presets if key and one.name.casefold().startswith(key)]
         if len(found) == 1:
             return found[0]
-        wrong = [problem for problem in self.problems() if problem.startswith(f"{name}{ENDING} ")]
-        if wrong:
-            raise NotFound(wrong[0], title="The preset cannot be used")
         shown = shorten(name, 60)
         names = ", ".join(one.name for one in found or presets)
         which = "These begin so" if found else "There are"
         raise NotFound(f"There is no preset called {shown}", hint=f"{which}: {names}.")
 
+    def has_own(self, name: str) -> bool:
+        """Whether a person has a file of that name, be it a good one or not."""
+        return self.folder is not None and (self.folder / f"{name}{ENDING}").exists()
+
     def text_of(self, preset: Preset) -> str:
-        """The file as it stands.
+        """The file as it stands; a person's own also where it is wrong and does not count.
 
         Raises:
             Refused: it can no longer be read.
         """
+        path = Path(preset.path)
+        if self.folder is not None and self.has_own(preset.name):
+            path = self.folder / path.name
         try:
-            return Path(preset.path).read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError):
-            raise Refused(f"{Path(preset.path).name} can no longer be read") from None
+            raise Refused(f"{path.name} can no longer be read") from None
 
     def save(self, name: str, text: str) -> Preset:
         """Write a person's own preset; one that comes with corral stays below it.
@@ -89,15 +96,9 @@ class Presets:
             preset = parse(name, text, check=wrong_parameter, own=True, path=str(path))
         except PresetError as error:
             raise Refused(str(error), title="Not a preset yet") from None
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.write_text(text, encoding="utf-8")
-            fresh.chmod(0o600)
-            fresh.replace(path)
+            write_own(path, text)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
             raise CorralError(
                 f"{path} cannot be written: {error.strerror}", title="Not saved"
             ) from None
@@ -145,7 +146,7 @@ class Presets:
                 return known[1]
             if stat.st_size > 4 * LARGEST or not path.is_file():
                 raise PresetError("It is no file, or a very large one")
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             result: Preset | PresetError = parse(
                 path.stem, text, check=wrong_parameter, own=own, path=str(path)
             )
@@ -161,10 +162,11 @@ class Presets:
 
 class _Wrong:
     def __init__(self, path: Path, error: PresetError) -> None:
-        self._path, self._error = path, error
+        self.name = path.stem
+        self._error = error
 
     def __str__(self) -> str:
-        return f"{self._path.name} {self._error}"
+        return f"{self.name}{ENDING} {self._error}"
 
 
 class _Answer(BaseModel):

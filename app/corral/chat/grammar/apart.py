@@ -33,15 +33,28 @@ WORDS: dict[str, frozenset[str]] = {
 """Keywords by the type that they are about."""
 
 
+MOST_COMPARED = 50_000
+"""Pairs of schemas that are looked at."""
+
+
 class Apart:
     """Tells schemas apart."""
+
+    compared = 0
+    """Pairs so far."""
 
     @abstractmethod
     def resolve(self, target: Any, path: Path) -> tuple[Any, Path]:
         """What a reference points to, and where that is."""
 
     def disjoint(self, one: Any, other: Any) -> bool:
-        """Whether it is certain that no value matches both."""
+        """Whether it is certain that no value matches both.
+
+        After :data:`MOST_COMPARED` pairs nothing is.
+        """
+        self.compared += 1
+        if self.compared > MOST_COMPARED:
+            return False
         one, other = self._followed(one), self._followed(other)
         if not isinstance(one, dict) or not isinstance(other, dict):
             return False

@@ -7,11 +7,17 @@ its line. What is read drives :mod:`corral.chat.grammar.walk`, too.
 
 from __future__ import annotations
 
-from corral.chat.grammar.checks import refuse_left_recursion, shortest_texts
+from corral.chat.grammar.checks import (
+    plainest,
+    refuse_endless,
+    refuse_left_recursion,
+    shortest_texts,
+)
 from corral.chat.grammar.errors import GrammarError
 from corral.chat.grammar.symbols import (
     ANY,
     LAST_CODE,
+    SURROGATES,
     Chars,
     Grammar,
     Ref,
@@ -49,11 +55,8 @@ def read(text: str) -> Grammar:
             raise GrammarError(f"The rule {name} is used but not defined", line=line)
     shortest = shortest_texts(reader.rules)
     lines = reader.lines
-    for name in reader.rules:
-        if name not in shortest and "#" not in name:
-            raise GrammarError("It can never end, so it matches nothing", line=lines[name],
-                               where=f"rule {name}")  # fmt: skip
-    refuse_left_recursion(reader.rules, lines)
+    refuse_endless(reader.rules, shortest, lines)
+    refuse_left_recursion(reader.rules, shortest, lines)
     if all(not sequence for sequence in reader.rules["root"]):
         raise GrammarError("It matches only the empty text", line=lines["root"], where="rule root")
     return Grammar(reader.rules, shortest)
@@ -194,8 +197,9 @@ class _Reader:
         self.symbols += 1 if most < 0 else most - least
         if not item or most == 0:
             return (), total
-        if len(item) == 1:
-            return (Repeat(item[0], least, most),), total
+        first = item[0]
+        if len(item) == 1 and not isinstance(first, Repeat):
+            return (Repeat(first, least, most),), total
         own = f"{name}#{self.symbols}-{self.at}"
         self.rules[own], self.lines[own] = (item,), self.line()
         return (Repeat(Ref(own), least, most),), total
@@ -254,9 +258,10 @@ class _Reader:
                 raise self.fail("A range of characters runs backwards, so it matches nothing")
             ranges.append((low, high))
         self.at += 1
-        if not ranges:
+        found = Chars(tuple(ranges), negated)
+        if not ranges or not plainest(found):
             raise self.fail("A set of characters is empty")
-        return Chars(tuple(ranges), negated)
+        return found
 
     def char(self, unclosed: str) -> int:
         char = self.peek()
@@ -273,9 +278,10 @@ class _Reader:
             if len(digits) < size or any(d not in "0123456789abcdefABCDEF" for d in digits):
                 raise self.fail(f"{size} hexadecimal digits were expected after \\{escape}")
             self.at += size
-            if int(digits, 16) > LAST_CODE:
+            code = int(digits, 16)
+            if code > LAST_CODE or code in SURROGATES:
                 raise self.fail(f"There is no character \\{escape}{digits}")
-            return int(digits, 16)
+            return code
         known = {"t": "\t", "r": "\r", "n": "\n", "\\": "\\", '"': '"', "[": "[", "]": "]",
                  "-": "-"}  # fmt: skip
         if escape not in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from corral.chat.grammar import numbers, pattern, spelling
@@ -208,7 +208,7 @@ class Kinds(Apart):
                 value = Decimal(value)
                 if abs(value) > 10**18 or value != round(value, 12):
                     raise ValueError
-            except (ValueError, InvalidOperation):
+            except (ValueError, ArithmeticError):
                 raise self.fail(f"{name} has too many digits", (*path, name)) from None
             if name == exclusive:
                 whole = value == value.to_integral_value() or abs(step) < 1
@@ -279,14 +279,23 @@ class Kinds(Apart):
         return self.rule("object", f'"{{" {self._members(members)} "}}"')
 
     def _members(self, members: list[tuple[str, bool]]) -> str:
-        """Rules from the last one to the first: those that may be missing take their comma away."""
-        after = first = self.rule("none", '""')
+        """From the last one to the first: those that may be missing take their comma away."""
+        after = first = '""'
         for text, required in reversed(members):
-            whole, begun = f"{self.comma()} {text} {after}", f"{text} {after}"
-            if not required:
-                whole, begun = f"{whole} | {after}", f"{begun} | {first}"
-            after, first = self.rule("more", whole), self.rule("members", begun)
+            whole, begun = f"{self.comma()} {text}", text
+            if required:
+                after, first = f"{whole} {after}", f"{begun} {after}"
+                continue
+            after, first = self._whole("more", after), self._whole("members", first)
+            after, first = (
+                self.rule("more", f"{whole} {after} | {after}"),
+                self.rule("members", f"{begun} {after} | {first}"),
+            )
         return first
+
+    def _whole(self, name: str, sequence: str) -> str:
+        """A sequence as one word: a rule, where it is not one already."""
+        return self.rule(name, sequence) if " " in sequence else sequence
 
     def _refuse_counts(self, schema: dict[str, Any], least: int, most: int, path: Path) -> None:
         for word in ("minProperties", "maxProperties"):

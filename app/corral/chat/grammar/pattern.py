@@ -8,6 +8,8 @@ nothing but it.
 
 from __future__ import annotations
 
+import re
+
 from corral.chat.grammar import spelling
 from corral.chat.grammar.spelling import Range
 
@@ -19,6 +21,13 @@ _CLASSES: dict[str, list[Range]] = {
     "w": [(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)],
     "s": [(0x20, 0x20)],
 }
+_SPACES: list[Range] = [
+    *((code, code) for code in (0x20, 0xA0, 0x1680, 0x202F, 0x205F, 0x3000, 0xFEFF)),
+    (0x2000, 0x200A),
+    (0x2028, 0x2029),
+]
+"""What no ``\\S`` is; the one that is written for ``\\s`` is enough."""
+_NUMBER = re.compile("[0-9]{1,9}")
 _LITERAL = frozenset("\\^$.|?*+()[]{}/-\"'#&~!@%=:;,<>_` ")
 
 
@@ -93,7 +102,7 @@ class _Reader:
         if char == "{":
             end = self.text.find("}", self.at)
             first, comma, last = self.text[self.at : max(end, self.at)].partition(",")
-            if end < 0 or not first.isdecimal() or (last and not last.isdecimal()):
+            if end < 0 or not _NUMBER.fullmatch(first) or (last and not _NUMBER.fullmatch(last)):
                 raise ValueError("a { does not begin a repetition such as {2,5}")
             self.at = end + 1
             least = int(first)
@@ -112,25 +121,30 @@ class _Reader:
             if not char:
                 raise ValueError("a [ is not closed")
             self.at += 1
-            first = self.escape() if char == "\\" else [(ord(char), ord(char))]
+            first = self.escape(negated) if char == "\\" else [(ord(char), ord(char))]
             if self.peek() == "-" and self.peek(2) not in ("-", "-]"):
                 self.at += 1
                 char = self.peek()
                 self.at += 1
                 last = self.escape() if char == "\\" else [(ord(char), ord(char))]
-                if len(first) > 1 or len(last) > 1 or first[0][0] > last[0][1]:
-                    raise ValueError("a range of characters runs backwards")
-                first = [(first[0][0], last[0][1])]
+                (low, top), (bottom, high) = first[0], last[-1]
+                if low != top or bottom != high or low > high:
+                    raise ValueError("a range goes from a character to a later one")
+                first = [(low, high)]
             found += first
         self.at += 1
         return spelling.others(found) if negated else found
 
-    def escape(self) -> list[Range]:
+    def escape(self, negated: bool = False) -> list[Range]:
         char = self.peek()
         self.at += 1
+        if char == "S":
+            return spelling.others(_SPACES)
+        if char == "s" and negated:
+            return _SPACES
         if char in _CLASSES:
             return _CLASSES[char]
-        if char in ("D", "W", "S") and char:
+        if char in ("D", "W"):
             return spelling.others(_CLASSES[char.lower()])
         if char in _LITERAL and char:
             return [(ord(char), ord(char))]

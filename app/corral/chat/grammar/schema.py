@@ -12,17 +12,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 from corral.chat.grammar import gbnf, places
 from corral.chat.grammar.errors import GrammarError
 from corral.chat.grammar.kinds import Kinds
 from corral.chat.grammar.places import Step
-from corral.chat.grammar.symbols import Chars, Grammar, Ref, Repeat, Symbol
+from corral.chat.grammar.symbols import Grammar, Ref, Repeat, Symbol
 
 LARGEST_TEXT = 64 * 1024
 """Characters of a schema."""
+DEEPEST_TEXT = 150
+"""Lists and objects inside of each other."""
+DEEPEST = 80
+"""Values inside of each other, references followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,64 +65,58 @@ def compile_schema(text: str, *, max_tokens: int = 0) -> Compiled:
             or allows nothing. ``where`` is the path.
     """
     schema = _loaded(text)
-    found: tuple[Compiled, int] | None = None
+    found: list[tuple[int, _Compiler]] = []
     for bounds in LADDER:
-        compiled, longest = _compile(text, schema, bounds)
-        if not max_tokens or longest <= max_tokens * CHARACTERS_PER_TOKEN:
-            return compiled
-        if found is not None and longest == found[1]:
-            continue  # Nothing here follows the limits.
-        found = compiled, longest
-    assert found is not None
-    note = (
-        f"An answer can have {found[1]} characters, more than {max_tokens} tokens may hold; "
+        compiler = _Compiler(text, schema, bounds)
+        length = longest(compiler.grammar())
+        if not max_tokens or length <= max_tokens * CHARACTERS_PER_TOKEN:
+            return compiler.compiled()
+        found.append((length, compiler))
+        if not compiler.bounded:
+            break  # Nothing here follows the limits.
+    _, tightest = min(found, key=lambda one: one[0])
+    tightest.notes["length"] = (
+        f"An answer can have more characters than {max_tokens} tokens may hold; "
         "one that is too long is closed early"
     )
-    return Compiled(found[0].grammar, (*found[0].notes, note))
-
-
-def _compile(text: str, schema: Any, bounds: Bounds) -> tuple[Compiled, int]:
-    compiler = _Compiler(text, schema, bounds)
-    compiler.rules["root"] = compiler.value(schema, ())
-    lines = "\n".join(f"{name} ::= {body}" for name, body in compiler.rules.items())
-    try:
-        grammar = gbnf.read(lines)
-    except GrammarError as error:
-        raise GrammarError(f"It is too large: {error.reason}") from None
-    notes = compiler.notes
-    if compiler.bounded:
-        notes["bounds"] = (
-            f"What the schema leaves open is limited: texts to {bounds.characters} characters, "
-            f"lists to {bounds.items} items"
-        )
-    return Compiled(lines, tuple(notes.values())), longest(grammar)
+    return tightest.compiled()
 
 
 def longest(grammar: Grammar) -> int:
     """Characters of the longest text of a grammar without recursion and endless repetition."""
+    known: dict[str, int] = {}
 
-    @cache
     def of(symbol: Symbol) -> int:
-        match symbol:
-            case Chars():
-                return 1
-            case Ref(rule):
-                return max(sum(map(of, sequence)) for sequence in grammar.rules[rule])
-            case Repeat(inner, _, most):
-                return of(inner) * most
+        if isinstance(symbol, Repeat):
+            return of(symbol.symbol) * symbol.most
+        return known[symbol.rule] if isinstance(symbol, Ref) else 1
 
-    return of(Ref(grammar.root))
+    open_ = [grammar.root]
+    while open_:
+        alternates = grammar.rules[open_[-1]]
+        missing = [
+            symbol.rule
+            for sequence in alternates
+            for one in sequence
+            if isinstance(symbol := one.symbol if isinstance(one, Repeat) else one, Ref)
+            and symbol.rule not in known
+        ]
+        if not missing:
+            known[open_.pop()] = max(sum(map(of, sequence)) for sequence in alternates)
+        open_ += missing
+    return known[grammar.root]
 
 
 def _loaded(text: str) -> Any:
     if len(text) > LARGEST_TEXT:
         raise GrammarError(f"It has {len(text)} characters, more than {LARGEST_TEXT}")
+    deep = "It is nested too deeply, or has a number that is too long"
 
     def refuse(constant: str) -> Any:
         raise GrammarError(f"{constant} is no JSON value")
 
     try:
-        return json.loads(text, parse_constant=refuse, parse_float=Decimal)
+        schema = json.loads(text, parse_constant=refuse, parse_float=Decimal)
     except json.JSONDecodeError as error:
         reason = error.msg[:1].lower() + error.msg[1:]
         raise GrammarError(f"It is not JSON: {reason}", line=error.lineno,
@@ -127,7 +124,18 @@ def _loaded(text: str) -> Any:
     except GrammarError:
         raise
     except (RecursionError, ValueError):
-        raise GrammarError("It is nested too deeply, or has a number that is too long") from None
+        raise GrammarError(deep) from None
+    level = [schema]
+    for _ in range(DEEPEST_TEXT):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    if level:
+        raise GrammarError(deep)
+    return schema
 
 
 class _Compiler(Kinds):
@@ -137,9 +145,36 @@ class _Compiler(Kinds):
         super().__init__(bounds.characters, bounds.items)
         self._text = text
         self._schema = schema
+        self._bounds = bounds
+        self._deep = 0
         self._open: list[str] = []
         """References on the way to here."""
         self._known: dict[str, str] = {}
+
+    def grammar(self) -> Grammar:
+        """Make all rules.
+
+        Raises:
+            GrammarError: the schema cannot be used.
+        """
+        self.rules["root"] = self.value(self._schema, ())
+        try:
+            return gbnf.read(self._lines())
+        except GrammarError as error:
+            raise GrammarError(f"It is too large: {error.reason}") from None
+
+    def compiled(self) -> Compiled:
+        """What the rules are, and what of them is not as the schema has it."""
+        notes = [*self.notes.values()]
+        if self.bounded:
+            notes.insert(0,
+                f"What the schema leaves open is limited: texts to {self._bounds.characters} "
+                f"characters, lists to {self._bounds.items} items"
+            )  # fmt: skip
+        return Compiled(self._lines(), tuple(notes))
+
+    def _lines(self) -> str:
+        return "\n".join(f"{name} ::= {body}" for name, body in self.rules.items())
 
     def fail(self, reason: str, path: Sequence[Step]) -> GrammarError:
         where = "the schema"
@@ -149,8 +184,14 @@ class _Compiler(Kinds):
 
     def value(self, schema: Any, path: tuple[Step, ...]) -> str:
         """The name of the rule of one value."""
-        if len(path) > 120:
+        self._deep += 1
+        if self._deep > DEEPEST:
             raise self.fail("It is nested too deeply", path[:8])
+        name = self._value(schema, path)
+        self._deep -= 1
+        return name
+
+    def _value(self, schema: Any, path: tuple[Step, ...]) -> str:
         if schema is True or schema == {}:
             return self.anything()
         if schema is False:
@@ -187,10 +228,10 @@ class _Compiler(Kinds):
         found = self._schema
         for part in target[1:].split("/")[1:]:
             part = part.replace("~1", "/").replace("~0", "~")
-            step: Step = int(part) if isinstance(found, list) and part.isdecimal() else part
             try:
+                step: Step = int(part) if isinstance(found, list) and part.isdecimal() else part
                 found = found[step]
-            except (KeyError, IndexError, TypeError):
+            except (KeyError, IndexError, TypeError, ValueError):
                 raise self.fail(f"{target} is not in the schema", path) from None
             steps.append(step)
         if target != "#" and not target.startswith("#/"):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 LAST_CODE = 0x10FFFF
+SURROGATES = range(0xD800, 0xE000)
+"""Codes that are no characters."""
 
 
 class Chars(NamedTuple):
@@ -25,9 +27,9 @@ class Ref(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """A symbol again and again; ``most`` is -1 for no limit."""
+    """One of the others again and again; ``most`` is -1 for no limit."""
 
-    symbol: Symbol
+    symbol: Chars | Ref
     least: int
     most: int
 
@@ -36,14 +38,23 @@ Symbol: TypeAlias = Chars | Ref | Repeat
 Sequence_: TypeAlias = tuple[Symbol, ...]
 
 
+class Shortest(NamedTuple):
+    """The shortest text of a rule."""
+
+    length: int
+    """In characters."""
+    symbols: Sequence_
+    """What it is made of, without what is empty in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grammar:
     """A grammar that was read and found good."""
 
     rules: dict[str, tuple[Sequence_, ...]]
     """Alternatives by rule; groups are rules of their own, whose names nobody can write."""
-    shortest: dict[str, str]
-    """The shortest text of every rule."""
+    shortest: dict[str, Shortest]
+    """Of every rule."""
     root: str = "root"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from corral.chat.grammar import gbnf
-from corral.chat.grammar.checks import shortest_of
+from corral.chat.grammar.checks import length_of, shortest_of
 from corral.chat.grammar.errors import GrammarError
 from corral.chat.grammar.symbols import Chars, Grammar, Ref, Repeat, Symbol
 
@@ -16,15 +16,23 @@ class Node:
     """What is still to come, the next symbol first. The same rest is the same object, so that
     however deep a text nests, two of them are compared at once."""
 
-    __slots__ = ("rest", "symbol")
+    __slots__ = ("length", "rest", "symbol")
 
-    def __init__(self, symbol: Symbol, rest: Stack) -> None:
+    def __init__(self, symbol: Symbol, rest: Stack, length: int) -> None:
         self.symbol = symbol
         self.rest = rest
+        self.length = length
+        """Characters of the shortest text of all of it."""
 
 
 Stack: TypeAlias = Node | None
 """None is the end."""
+
+MOST_NODES = 20_000
+"""Before those of texts that were left again are forgotten."""
+
+LONGEST_CLOSING = 1 << 20
+"""Characters."""
 
 MOST_STACKS = 4_000
 """Ways to read the same text; a grammar with more is too ambiguous to follow."""
@@ -37,6 +45,7 @@ class Walk:
         self._grammar = grammar
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._nodes: dict[tuple[Symbol, int], Node] = {}
+        self._most_nodes = MOST_NODES
         self._stacks: frozenset[Stack] = self._settle([self._push(Ref(grammar.root), None)])
 
     @property
@@ -60,14 +69,20 @@ class Walk:
             return False
         self._stacks = after
         self._decoder.decode(data)
+        if len(self._nodes) > self._most_nodes:
+            self._forget()
         return True
 
     def closing(self) -> str:
-        """The shortest text that makes the text so far whole; half a character does not count."""
+        """The shortest text that makes the text so far whole; half a character does not count.
+
+        Empty where that has more than :data:`LONGEST_CLOSING` characters.
+        """
         self._decoder.reset()
-        return min(
-            (self._rest(stack) for stack in self._stacks), key=lambda text: (len(text), text)
-        )
+        least = min(_length(stack) for stack in self._stacks)
+        if least > LONGEST_CLOSING:
+            return ""
+        return min(self._rest(stack) for stack in self._stacks if _length(stack) == least)
 
     def next_chars(self) -> list[Chars]:
         """The sets of which the next character is one."""
@@ -163,15 +178,30 @@ class Walk:
     def _push(self, symbol: Symbol, rest: Stack) -> Node:
         key = (symbol, id(rest))
         if key not in self._nodes:
-            self._nodes[key] = Node(symbol, rest)
+            length = length_of(symbol, self._grammar.shortest) + _length(rest)
+            self._nodes[key] = Node(symbol, rest, length)
         return self._nodes[key]
 
+    def _forget(self) -> None:
+        """Keep only the nodes that can still be come to."""
+        kept: dict[tuple[Symbol, int], Node] = {}
+        for stack in self._stacks:
+            while stack is not None and (key := (stack.symbol, id(stack.rest))) not in kept:
+                kept[key] = stack
+                stack = stack.rest
+        self._nodes = kept
+        self._most_nodes = MOST_NODES + 2 * len(kept)
+
     def _rest(self, stack: Stack) -> str:
-        parts: list[str] = []
+        symbols: list[Symbol] = []
         while stack is not None:
-            parts.append(shortest_of((stack.symbol,), self._grammar.shortest) or "")
+            symbols.append(stack.symbol)
             stack = stack.rest
-        return "".join(parts)
+        return shortest_of(symbols, self._grammar.shortest)
+
+
+def _length(stack: Stack) -> int:
+    return 0 if stack is None else stack.length
 
 
 def begin(text: str) -> Walk:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corral.engine.llama.cancel import LoadError
-from corral.engine.llama.formed import Formed
+from corral.engine.llama.formed import RECORD, Formed
 from corral.engine.llama.vocab import Vocab
 from corral.engine.protocol import SamplerName, Sampling
 
@@ -23,8 +23,6 @@ HOT = 0.85
 _logits_address = L._lib["llama_get_logits_ith"]
 _logits_address.argtypes = [ctypes.c_void_p, ctypes.c_int32]
 _logits_address.restype = ctypes.c_void_p
-RECORD = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-"""A ``llama_token_data``."""
 
 
 class Chain:

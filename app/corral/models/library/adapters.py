@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +58,8 @@ class LocalAdapter:
     norms: int = 0
     """Vectors it brings that llama.cpp does not apply."""
     type: str = ""
+    mtime_ns: int = 0
+    """When the file that was hashed was changed last; 0 where nobody did."""
 
     @property
     def rank(self) -> str:
@@ -97,7 +99,7 @@ class Adapters(Shelf):
             if one.name.casefold() == name.casefold():
                 return one
         if "/" in name or name.casefold().endswith(".gguf"):
-            raise NotFound(f"There is no file “{shorten(name, 120)}”")
+            raise NotFound(f"There is no adapter file “{shorten(name, 120)}”")
         close = difflib.get_close_matches(name.casefold(), [*rows, *(o.name for o in others)], n=3)
         meant = f"Did you mean {', '.join(close)}? " if close else ""
         raise NotFound(
@@ -230,10 +232,14 @@ class Adapters(Shelf):
             return adapter
         path = Path(adapter.path)
         status = status_of(path)
+        header = read_adapter(path)
         key = (path, *mark(status)) if status else (path, 0, 0)
         if key not in self._hashes:
-            self._hashes[key], _ = check_numbers(read_adapter(path), cancelled=cancelled)
-        return _from_header(read_adapter(path), adapter.state, self._hashes[key])
+            sha256, status = check_numbers(header, cancelled=cancelled)
+            key = (path, *mark(status))
+            self._hashes[key] = sha256
+        found = _from_header(header, adapter.state, self._hashes[key])
+        return replace(found, mtime_ns=key[2])
 
     # --- its parts ---
 
@@ -335,4 +341,5 @@ def _from_row(row: ModelFile) -> LocalAdapter:
         pairs=int(about.get("pairs") or 0),
         norms=int(about.get("norms") or 0),
         type=row.quant,
+        mtime_ns=row.mtime_ns,
     )
