@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +163,18 @@ def test_trash_undelete_archive_pin_and_folders(quick: Corral, id: int) -> None:
     assert quick("history", "trash", "--empty").code == 0
     assert quick("history", "trash", "--json").json == []
     assert quick("history", "undelete", str(id)).code == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_full_disk_behind_a_redirection_is_said(id: int) -> None:
+    for arguments in (["export", str(id)], ["list", "--json"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "corral", "history", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+            )
+        assert done.returncode == 4
+        assert done.stderr == "corral: The disk is full: There is no room left for the output\n"

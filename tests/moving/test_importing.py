@@ -303,6 +303,7 @@ def test_a_full_disk_is_said_and_what_came_before_stays(
     with pytest.raises(CorralError) as caught:
         import_file(store, path, now=NOW)
     assert caught.value.title == "The disk is full"
+    assert caught.value.exit_code == 4
     with store._database.read() as connection:
         connection.execute("PRAGMA max_page_count = 1000000")
     before = len(store.conversations())

@@ -14,7 +14,8 @@ from corral.errors import CorralError, DoesNotFit
 from corral.models.files import Cancellation
 from corral.moving.importing import Imported, Problem
 from corral.tui.screens.importing import PathDialog
-from corral.tui.screens.moving import JourneyScreen, ReportScreen
+from corral.tui.screens.journey import JourneyScreen
+from corral.tui.screens.moving import ReportScreen
 
 Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from corral.errors import CorralError
+from corral.errors import CorralError, DoesNotFit
 from corral.paths import Paths
 from corral.text import clean, clean_line
 from corral.trouble import write_down
@@ -77,6 +78,11 @@ def errors(*, as_json: bool = False, paths: Callable[[], Paths]) -> Iterator[Non
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # Nor is there room for what else would be written there, an object of JSON say.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            full = DoesNotFit("There is no room left for the output", title="The disk is full")
+            sys.exit(report(full, as_json=False))
         log = paths().app_log
         hint = f"{log} holds the details." if write_down(log, error) else ""
         unexpected = CorralError(f"{type(error).__name__} in corral itself", hint=hint)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corral.errors import NotFound, Refused
 from corral.moving.files import private
+from corral.moving.records import LATEST
 from corral.store.schema import MIGRATIONS
 from corral.text import shorten
 
@@ -57,7 +58,7 @@ class Manifest(BaseModel):
     corral: str = Field(max_length=100)
     tables: int = Field(ge=0)
     """How many steps the tables of the history have gone through."""
-    created: float = Field(ge=0, allow_inf_nan=False)
+    created: float = Field(ge=0, le=LATEST, allow_inf_nan=False)
     """Seconds since the epoch."""
     conversations: int = Field(ge=0)
     """Those in the trash included."""

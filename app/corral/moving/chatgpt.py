@@ -191,23 +191,24 @@ def _joined(messages: list[Message]) -> tuple[list[Message], dict[int, int]]:
     """Answers that go on after the call of a tool, each as one; and what each message became."""
     children = Counter(message.parent for message in messages)
     joined: dict[int, Message] = {}
+    texts: dict[int, list[str]] = {}
     became: dict[int, int] = {}
     for message in messages:
         parent = None if message.parent is None else became[message.parent]
         above = None if parent is None else joined[parent]
         alone = children[message.parent] == 1
         if above is not None and alone and above.role == message.role == "assistant":
+            texts[above.id].append(message.text)
             joined[above.id] = replace(
-                above,
-                text=f"{above.text}\n\n{message.text}",
-                status=message.status,
-                stop_reason=message.stop_reason,
+                above, status=message.status, stop_reason=message.stop_reason
             )
             became[message.id] = above.id
         else:
+            texts[message.id] = [message.text]
             joined[message.id] = replace(message, parent=parent)
             became[message.id] = message.id
-    return list(joined.values()), became
+    whole = [replace(one, text="\n\n".join(texts[one.id])) for one in joined.values()]
+    return whole, became
 
 
 def _stop_reason(message: Mapping[str, Any], metadata: Mapping[str, Any]) -> StopReason:

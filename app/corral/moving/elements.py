@@ -18,7 +18,10 @@ CHUNK = 1 << 20
 LARGEST = 64 << 20
 """Characters one object may have; more than any conversation that was ever led."""
 
-_SPACE = " \t\r\n\ufeff"
+MOST_BROKEN = 5_000
+"""Objects one after the other that cannot be read; behind so many nothing is looked for."""
+
+_SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 _BETWEEN = re.compile(r"[ \t\r\n,\x1e\ufeff\0]*")
 _CUT = 16
 """An error so near to the end of what was read only says that there is more to read."""
@@ -88,13 +91,12 @@ class _Reader:
         """Whether an object was broken: from there on they are found by how they begin."""
 
     def elements(self) -> Iterator[Element]:
-        self._skip(_SPACE)
-        if self._ended and self._at == len(self._text):
+        if not self._skip(_SPACE):
             raise NoListError("it is empty")
         sign = self._text[self._at]
         if sign not in "[{":
             raise NoListError("it is not JSON")
-        inside = sign == "["
+        inside, broken = sign == "[", 0
         if inside:
             self._at += 1
         while self._find_next():
@@ -103,7 +105,12 @@ class _Reader:
             if self._next is None and (first := _FIRST_KEY.match(self._text, self._at)):
                 self._next = re.compile(r"\{\s*" + re.escape(first[1]) + r"\s*:")
             self._number += 1
-            yield self._element()
+            element = self._element()
+            yield element
+            broken = broken + 1 if element.problem else 0
+            if broken == MOST_BROKEN:
+                yield Element(self._number + 1, problem="The rest was not read: too much is broken")
+                return
         if inside and not self._searching:
             yield Element(self._number + 1, problem="The file ends before its list does")
 
@@ -166,23 +173,16 @@ class _Reader:
 
     def _find_next(self) -> bool:
         """Skip what stands between objects; False at the end."""
-        if self._searching:
-            return self._search()
+        return self._search() if self._searching else self._skip(_BETWEEN)
+
+    def _skip(self, signs: re.Pattern[str]) -> bool:
         while True:
-            found = _BETWEEN.match(self._text, self._at)
+            found = signs.match(self._text, self._at)
             self._at = found.end() if found else self._at
             if self._at < len(self._text):
                 return True
             if self._ended:
                 return False
-            self._more(self._chunk)
-
-    def _skip(self, signs: str) -> None:
-        while not self._ended or self._at < len(self._text):
-            while self._at < len(self._text):
-                if self._text[self._at] not in signs:
-                    return
-                self._at += 1
             self._more(self._chunk)
 
     def _more(self, size: int) -> None:

@@ -122,6 +122,22 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+class _StoppedError(Exception):
+    """The person stopped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """Text; somebody is told before every piece of it is read."""
+
+    text: io.TextIOWrapper
+    told: Callable[[], None]
+
+    def read(self, size: int, /) -> str:
+        self.told()
+        return self.text.read(size)
+
+
 class _Import:
     def __init__(
         self,
@@ -144,6 +160,8 @@ class _Import:
         name = shorten(self._path.name, 100)
         try:
             self._read(name)
+        except _StoppedError:
+            self._outcome.stopped = True
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError):
             # Also an encrypted one. What was read before the damage is good.
             self._outcome.fail(0, "", "The archive is damaged, encrypted or of an unknown kind")
@@ -205,14 +223,18 @@ class _Import:
         file.seek(0)
         encoding = next((name for mark, name in _MARKS if start == mark), "utf-8")
         text = io.TextIOWrapper(file, encoding, errors="replace", newline="")
+
+        def watch() -> None:
+            if self._cancelled():
+                raise _StoppedError
+            if self._progress is not None:
+                self._progress(*place())
+
         try:
-            for element in elements(text):
+            # Also while it reads on and on without finding anything.
+            for element in elements(_Watched(text, watch)):
                 self._take(element)
-                if self._cancelled():
-                    self._outcome.stopped = True
-                    return
-                if self._progress is not None:
-                    self._progress(*place())
+                watch()
         except NoListError as error:
             raise Refused(f"{name} holds no conversations: {error}", hint=_JSON_HINT) from None
         finally:

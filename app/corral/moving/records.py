@@ -9,9 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corral import __version__
 from corral.chat.conversation import Conversation, Message, Role, Status, StopReason
+from corral.chat.finding import tidy_folder
+from corral.chat.window import POLICIES
 from corral.engine.params import LoadSpec, Sampling
 from corral.errors import Refused
 from corral.store.moving import Whole
+from corral.text import clean_line
 
 FORMAT = "corral-conversation"
 VERSION = 1
@@ -20,6 +23,8 @@ LATEST = 253_402_300_000.0
 """The end of the year 9999: what comes later is no moment that a calendar knows."""
 
 _LONGEST_TITLE = 1_000
+_LONGEST_FOLDER = 200
+_MOST_TOKENS = 1 << 20
 _NOT_A_PERSON_S = ("path", "vocab_only")
 _TOKENS = "ids"
 _PIECES = "pieces"
@@ -156,7 +161,7 @@ def from_record(value: Mapping[str, Any]) -> Whole:
             parameters=own_parameters(record.parameters),
             active=record.active if record.active in numbers else None,
             draft=record.draft,
-            folder=record.folder,
+            folder=tidy_folder(clean_line(record.folder)[:_LONGEST_FOLDER]),
             preset=record.preset,
             origin=record.origin,
         ),
@@ -202,18 +207,22 @@ def _message(record: _Message) -> Message:
 
 def own_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that a conversation can have; a wrong one would make it unusable."""
-    kept = {}
-    for name, value in values.items():
-        if name in _NOT_A_PERSON_S or (
-            name in Sampling.model_fields and not _is(Sampling, name, value)
-        ):
-            continue
-        if name in LoadSpec.model_fields and name != "draft" and not _is(LoadSpec, name, value):
-            continue
-        if name == "max_tokens" and (not isinstance(value, int) or value < 0):
-            continue
-        kept[name] = value
-    return kept
+    return {name: value for name, value in values.items() if _is_own(name, value)}
+
+
+def _is_own(name: str, value: Any) -> bool:
+    if name in _NOT_A_PERSON_S:
+        return False
+    if name == "window":
+        return value in POLICIES
+    if name == "max_tokens":
+        return isinstance(value, int) and 0 <= value <= _MOST_TOKENS
+    if name in Sampling.model_fields:
+        return _is(Sampling, name, value)
+    # The draft model is called by its name, unlike what a worker is told.
+    return name not in LoadSpec.model_fields or (
+        isinstance(value, str) if name == "draft" else _is(LoadSpec, name, value)
+    )
 
 
 def _is(model: type[Sampling] | type[LoadSpec], name: str, value: Any) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from corral import __version__
+from corral.chat import texts
 from corral.chat.conversation import Conversation, Message, active_path
 from corral.store.moving import Whole
 
@@ -67,7 +69,7 @@ def tell(whole: Whole, exported: float) -> Told:
         title=line(whole.conversation.title) or "Untitled",
         facts=tuple(_facts(whole.conversation, len(whole.messages), exported)),
         system=plain(whole.conversation.system),
-        said=tuple(_said(message) for message in path),
+        said=_as_text(path) if texts.is_text(whole.conversation) else tuple(map(_said, path)),
         elsewhere=len(whole.messages) - len(path),
     )
 
@@ -122,6 +124,21 @@ def _said(message: Message) -> Said:
         pinned=message.pinned,
         summary=plain(message.summary),
         facts=tuple(_provenance(message)) if message.role == "assistant" else (),
+    )
+
+
+def _as_text(path: Sequence[Message]) -> tuple[Said, ...]:
+    """A text as the one thing it is, and who wrote how much of it."""
+    text = texts.joined(path)
+    if not text:
+        return ()
+    shares: Counter[str] = Counter()
+    for message in path:
+        shares[_said(message).who] += len(message.text)
+    facts = [(who, f"{100 * size / len(text):.0f} % of the text") for who, size in shares.items()]
+    facts += _provenance(path[-1]) if path[-1].model else ()
+    return (
+        replace(_said(path[-1]), who="Text", role="user", text=plain(text), facts=tuple(facts)),
     )
 
 

@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import apsw
 
 from corral.chat.conversation import Conversation, Message
-from corral.store.branches import MESSAGE_KEYS
+from corral.store.branches import renumbered
 from corral.store.conversations import fetch_conversation
 from corral.store.database import DamagedError, Database, row, rows
 from corral.store.messages import fetch_messages
@@ -26,9 +26,6 @@ from corral.store.records import (
 
 Outcome = Literal["added", "extended", "known", "in the trash"]
 
-_EDITED = "edited_from"
-_PAIRS = "window_gaps"
-"""Parameter of an answer that names two messages at a time."""
 _HISTORY = "history"
 _COPY_PATIENCE = 5.0
 
@@ -323,7 +320,7 @@ def _insert_message(
             message.stop_reason,
             None if message.error is None else storable(message.error),
             to_json(message.model),
-            to_json(_renumbered(message.parameters, numbers)),
+            to_json(renumbered(message.parameters, numbers)),
             to_json(message.usage),
             to_json(message.timings),
             message.pinned,
@@ -331,31 +328,6 @@ def _insert_message(
         ),
     )
     return connection.last_insert_rowid()
-
-
-def _renumbered(
-    parameters: dict[str, Any] | None, numbers: dict[int, int]
-) -> dict[str, Any] | None:
-    if parameters is None:
-        return None
-    changed = dict(parameters)
-    for name in MESSAGE_KEYS:
-        if name in changed:
-            number = changed.pop(name)
-            if isinstance(number, int) and number in numbers:
-                changed[name] = numbers[number]
-            elif name == _EDITED:
-                changed[name] = None  # The model's own answer is gone; these are a person's words.
-    gaps = changed.get(_PAIRS)
-    if isinstance(gaps, list):
-        pairs = [gap for gap in gaps if isinstance(gap, list) and len(gap) == 2]
-        changed[_PAIRS] = [
-            [numbers[first], numbers[last]]
-            for first, last in pairs
-            if isinstance(first, int) and isinstance(last, int)
-            if first in numbers and last in numbers
-        ]
-    return changed
 
 
 def _settle(connection: apsw.Connection, id: int, whole: Whole, numbers: dict[int, int]) -> None:

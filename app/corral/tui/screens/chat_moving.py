@@ -126,7 +126,7 @@ class ChatMoving(ChatSettings):
 
     async def _write_export(self, format: Format, place: Path, everything: bool) -> None:
         from corral.moving.exporting import NAMES, Exported, export_file
-        from corral.tui.screens.moving import JourneyScreen
+        from corral.tui.screens.journey import JourneyScreen
 
         id, store = self.conversing.id, self.store
 
@@ -171,7 +171,7 @@ class ChatMoving(ChatSettings):
         from corral.moving.importing import import_file
         from corral.tui.screens.completing import typed_path
         from corral.tui.screens.importing import PathDialog
-        from corral.tui.screens.moving import JourneyScreen
+        from corral.tui.screens.journey import JourneyScreen
 
         if not typed:
             dialog = PathDialog(
@@ -240,7 +240,7 @@ class ChatMoving(ChatSettings):
         from corral.moving.backup import BackedUp, back_up, backup_name
         from corral.tui.screens.completing import typed_path
         from corral.tui.screens.importing import PathDialog
-        from corral.tui.screens.moving import JourneyScreen
+        from corral.tui.screens.journey import JourneyScreen
 
         await self.save_draft()
         if not typed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import on, work
@@ -12,21 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from corral.errors import CorralError
-from corral.text import clean_line, shorten
+from corral.text import shorten
 from corral.tui.screens.completing import complete, typed_path
-from corral.tui.screens.modal import (
-    MUTED,
-    Bottom,
-    CleanInput,
-    Frame,
-    Heading,
-    Hints,
-    Modal,
-    Top,
-    bar,
-)
-from corral.units import gigabytes
+from corral.tui.screens.journey import JourneyScreen, bytes_line
+from corral.tui.screens.modal import Bottom, CleanInput, Frame, Heading, Hints, Modal, Top
 
 if TYPE_CHECKING:
     from corral.models.library.library import Library
@@ -50,7 +38,6 @@ _WHAT = {
 }
 How = Literal["in place", "hard link", "move", "copy"]
 NAMES_SHOWN = 6
-REFRESH_SECONDS = 0.2
 
 
 class PathDialog(Modal[str | None]):
@@ -138,85 +125,17 @@ class PathDialog(Modal[str | None]):
         shown.set_class(bool(lines), "-shown")
 
 
-class ImportScreen(Modal["LocalModel | CorralError | None"]):
-    """Imports one file in a thread and shows how far it has read.
-
-    Gives the model, the error that stood in the way, or None where it was cancelled.
-    """
+class ImportScreen(JourneyScreen):
+    """Imports one file; gives the model."""
 
     def __init__(
         self, library: Library, path: str, *, how: How = "in place", format: str | None = None
     ) -> None:
-        super().__init__()
-        self._library = library
-        self._path = typed_path(path)
-        self._how = how
-        self._format = format
-        self._cancelled = threading.Event()
-        self._progress = (0, 0)
+        file = typed_path(path)
 
-    def compose(self) -> ComposeResult:
-        with Frame(classes="-small"):
-            with Top():
-                yield Heading("Importing")
-            yield Static(shorten(self._path.name, 200), markup=False, classes="line")
-            yield Static("Looking at the file", markup=False, classes="progress")
-            yield Static(_WHAT[self._how], markup=False, classes="text muted")
-            with Bottom():
-                yield Hints([("Esc", "cancel", "close")])
-
-    def on_mount(self) -> None:
-        self.set_interval(REFRESH_SECONDS, self._refresh_progress)
-        self._run()
-
-    @work
-    async def _run(self) -> None:
-        try:
-            outcome: LocalModel | CorralError | None = await asyncio.to_thread(
-                self._library.import_file,
-                self._path,
-                how=self._how,
-                format=self._format,
-                progress=self._on_progress,
-                cancelled=self._cancelled.is_set,
+        def job(progress, cancelled) -> LocalModel:
+            return library.import_file(
+                file, how=how, format=format, progress=progress, cancelled=cancelled
             )
-        except CorralError as error:
-            outcome = None if self._cancelled.is_set() else error
-        except OSError as error:
-            outcome = CorralError(
-                f"{clean_line(self._path.name)} cannot be read: {error.strerror or 'unknown'}"
-            )
-        finally:
-            # Also when this screen goes away: the thread must not outlive it.
-            self._cancelled.set()
-        self.dismiss(outcome)
 
-    def _on_progress(self, done: int, total: int) -> None:
-        """Called in the thread; the timer looks at it."""
-        self._progress = (done, total)
-
-    def _refresh_progress(self) -> None:
-        done, total = self._progress
-        if self._cancelled.is_set():
-            self.query_one(".progress", Static).update(Content("Stopping"))
-        elif total > 0:
-            width = max(8, self.query_one(".progress").size.width - 28)
-            self.query_one(".progress", Static).update(progress_line(done, total, width))
-
-    def action_close(self) -> None:
-        """The thread sees it at its next block; then the screen closes."""
-        self._cancelled.set()
-        self._refresh_progress()
-
-
-def progress_line(done: int, total: int, width: int) -> Content:
-    """A bar, and the same in numbers: ``━━━━  43 %  1.75 of 4.08 GB``."""
-    fraction = min(1.0, max(0.0, done / total))
-    read, whole = gigabytes(min(done, total), 2), gigabytes(total, 2)
-    if read.partition(" ")[2] == whole.partition(" ")[2]:
-        read = read.partition(" ")[0]
-    return Content.assemble(
-        bar(fraction, width, "$accent"),
-        f" {int(fraction * 100):3d} %",
-        (f"  {read} of {whole}", MUTED),
-    )
+        super().__init__("Importing", file.name, _WHAT[how], job, bytes_line)
