@@ -11,7 +11,7 @@ import pytest
 from tests.support.scripted_engine import Script, ScriptedEngine
 
 from corral import continuing
-from corral.chat.conversation import Message
+from corral.chat.conversation import Message, active_path
 from corral.chatting import Chatting, Event, Finished, Options, Turn, Words
 from corral.engine.engine import Engine
 from corral.engine.llama.vocab import TextStream
@@ -111,6 +111,45 @@ async def test_where_no_word_comes_it_is_what_it_was(store: Store, chat: int) ->
     engine.scripts = [Script([", two", "x"], fail_after=1, error=EngineDied("It ended"))]
     done, error, _ = await end(talk.go_on(first))
     assert (done.text, done.status) == ("One, two", "failed")
+
+
+async def test_where_something_follows_and_no_word_comes_nothing_has_changed(
+    store: Store, chat: int
+) -> None:
+    engine = ScriptedEngine([Script(["One"], stop_reason="length"), Script(["ok"]), Script(["no"])])
+    talk = chatting(store, engine)
+    first, _, _ = await end(talk.send(chat, "Count"))
+    second, _, _ = await end(talk.send(chat, "Thanks"))
+    await end(talk.send(chat, "Another branch", parent=first.id))
+    store.update_conversation(chat, active=second.id)  # not the newest of the branches below it
+    before = (store.messages(chat), store.conversation(chat).active)
+    engine.scripts = [Script(fail_after=0, error=EngineDied("It ended"))]
+    done, error, _ = await end(talk.go_on(first))
+    assert isinstance(error, EngineDied) and done == first
+    assert (store.messages(chat), store.conversation(chat).active) == before
+    # What another program has hung below the copy meanwhile stays, and so does the copy.
+    copy = store.resume_answer(first.id)
+    hung = store.add_user(chat, "below it", copy.id)
+    assert not store.discard_copy(copy.id, second.id)
+    assert store.message(hung.id).parent == copy.id
+
+
+async def test_what_follows_also_keeps_it_while_it_is_deleted(store: Store, chat: int) -> None:
+    engine = ScriptedEngine([Script(["One"], stop_reason="length"), Script(["ok"])])
+    talk = chatting(store, engine)
+    first, _, _ = await end(talk.send(chat, "Count"))
+    await end(talk.send(chat, "Thanks"))
+    store.delete_message(store.messages(chat)[2].id)
+    engine.scripts = [Script([", two"])]
+    done, _, _ = await end(talk.go_on(first))
+    assert (done.id != first.id, done.text) == (True, "One, two")
+    store.undo_deletion(chat)
+    assert [m.text for m in active_path(store.messages(chat), store.conversation(chat).active)] == [
+        "Count",
+        "One",
+        "Thanks",
+        "ok",
+    ]
 
 
 async def test_only_an_answer_that_was_cut_goes_on(store: Store, chat: int) -> None:

@@ -162,11 +162,18 @@ class Record:
     """The row of one answer: checkpoints while it streams, and exactly one ending."""
 
     def __init__(
-        self, store: Store, turn: Turn, answer: Message, cut: Message | None = None
+        self,
+        store: Store,
+        turn: Turn,
+        answer: Message,
+        cut: Message | None = None,
+        before: int | None = None,
     ) -> None:
         self.message = answer
         self.cut = cut
         """The answer before it went on; None for a new one."""
+        self._before = before
+        """What the active path ended with before ``cut`` went on."""
         self.model: dict[str, Any] = {}
         self.parameters: dict[str, Any] = dict(answer.parameters or {})
         self._store = store
@@ -185,7 +192,9 @@ class Record:
                 written = self._turn.text
                 # A full or locked disk is reported when the answer ends; the text is still here.
                 with contextlib.suppress(StoreError):
-                    await asyncio.to_thread(self._store.write_answer, self.message.id, written)
+                    await asyncio.to_thread(
+                        self._store.write_answer, self.message.id, written, self.model or None
+                    )
 
     def close(self) -> None:
         if self._checkpoints is not None:
@@ -242,6 +251,9 @@ class Record:
             usage=cut.usage,
             timings=cut.timings,
         )
+        # What followed it is what is shown again, and no second answer with the same words.
+        if cut.id != self.message.id and self._store.discard_copy(self.message.id, self._before):
+            self.message = self._store.message(cut.id)
         return self.message
 
 

@@ -62,15 +62,17 @@ def read_until_words(process: subprocess.Popen[bytes], told: list[dict[str, obje
 
 
 def check(database: Path, told: list[dict[str, object]], died: float) -> None:
-    """Everything told more than a second before the death is in the database."""
+    """Everything told more than a second before the death is in the database, and whose it is."""
     with apsw.Connection(str(database)) as connection:
         assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
         rows = dict(connection.execute("select id, text from message"))
+        models = dict(connection.execute("select id, model from message where text <> ''"))
     for event in told:
         if "sent" in event:
             assert rows[event["sent"]] == event["text"]
         if "words" in event and float(str(event["at"])) < died - 1.0:
             assert str(rows[event["words"]]).startswith(str(event["text"]))
+            assert "smollm2" in str(models[event["words"]])
 
 
 def next_start_works() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -246,6 +247,31 @@ def test_a_fork_is_a_copy_with_its_provenance(store: Store, chat: int, ids: list
     assert len(store.messages(chat)) == 7
     store.delete(fork.id)
     assert len(store.messages(chat)) == 7
+
+
+def test_a_fork_names_only_messages_of_its_own(store: Store, chat: int, ids: list[int]) -> None:
+    edited = store.edit_answer(ids[1], "a person's words")
+    store.edit_answer(edited.id, "and again")
+    gaps = [[1], 2, [[], {}], [ids[0], edited.id], [ids[0], 99]]
+    made = {"window_from": [1], "edited_from": edited.id, "window_gaps": gaps, "seed": 1}
+    with store._database.write() as connection:
+        values = (json.dumps(made), edited.id)
+        connection.execute("UPDATE message SET parameters = ? WHERE id = ?", values)
+    fork = store.fork(chat, edited.id)
+    first, last = store.messages(fork.id)
+    pairs = [[first.id, last.id]]
+    assert last.parameters == {"edited_from": last.id, "window_gaps": pairs, "seed": 1}
+    again = store.messages(store.fork(chat).id)[-1]
+    assert (again.text, again.parameters) == ("and again", {"edited_from": None})
+
+
+def test_a_damaged_tree_that_runs_in_a_ring_ends(store: Store, chat: int, ids: list[int]) -> None:
+    with store._database.write() as connection:
+        connection.execute("UPDATE message SET parent = ? WHERE id = ?", (ids[-1], ids[0]))
+    assert store.fork(chat, ids[1]).messages <= len(ids)
+    assert latest_leaf(store.messages(chat), ids[0]) in ids
+    assert store.delete_message(ids[1]).messages == len(ids)
+    assert store.undo_deletion(chat).messages == len(ids)
 
 
 def test_a_fork_ends_where_it_was_asked_to(store: Store, chat: int, ids: list[int]) -> None:

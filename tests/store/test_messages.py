@@ -149,6 +149,14 @@ def test_unsend_gives_the_text_back(store: Store, chat: int) -> None:
     assert found.title == "one"
 
 
+def test_sending_elsewhere_leaves_a_draft_alone(store: Store, chat: int) -> None:
+    store.update_conversation(chat, draft="half a thought")
+    sent = store.add_user(chat, "said by another program", None)
+    assert store.conversation(chat).draft == "half a thought"
+    store.add_user(chat, "half a thought, and its end", sent.id)
+    assert store.conversation(chat).draft == ""
+
+
 def test_unsend_stands_in_front_of_a_draft(store: Store, chat: int) -> None:
     unsent = store.add_user(chat, "first words", None)
     store.update_conversation(chat, draft="later words")

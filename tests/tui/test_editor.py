@@ -118,6 +118,14 @@ async def test_an_editor_that_gives_up_changes_nothing(desk: Desk) -> None:
     assert list(desk.folder.iterdir()) == []
 
 
+@posix_only
+async def test_what_an_editor_saved_before_it_was_killed_is_kept(desk: Desk) -> None:
+    for death in ("os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(137)"):
+        with pytest.raises(EditorError, match="killed by signal 9") as caught:
+            await desk.edit("x", f"import os, signal\np.write_text('half of it')\n{death}")
+        assert caught.value.left == "half of it"
+
+
 async def test_a_file_that_is_gone_or_too_large_is_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,34 @@ CASES = [
     ("one", (0, 0), "qzZ", "one", (0, 0)),
     ("one two", (0, 0), "dqw", "one two", (0, 4)),
     ("one", (0, 0), "10lx", "on", (0, 1)),
+    ("one", (0, 0), "yldhp", "oone", (0, 1)),
+    # what is selected, both its ends included
+    ("one two", (0, 0), "ved", " two", (0, 0)),
+    ("one two", (0, 6), "vbd", "one ", (0, 3)),
+    ("one two", (0, 5), "vd", "one to", (0, 5)),
+    ("one two", (0, 1), "v3lx", "owo", (0, 1)),
+    ("one two", (0, 5), "viwd", "one ", (0, 3)),
+    ("one two three", (0, 5), "vawy$p", "one two threetwo ", (0, 16)),
+    ("one two", (0, 0), "vfwohd", "o", (0, 0)),
+    ("one two", (0, 0), "v$y", "one two", (0, 0)),
+    ("1\n2\n3", (0, 0), "vjd", "\n3", (0, 0)),
+    ("one\ntwo", (1, 1), "vkd", "oo", (0, 1)),
+    ("1\n2\n3", (0, 0), "Vjd", "3", (0, 0)),
+    ("1\n2\n3", (2, 0), "Vkd", "1", (0, 0)),
+    ("1\n2\n3", (1, 0), "VGyP", "1\n2\n3\n2\n3", (1, 0)),
+    ("1\n2\n3", (1, 0), "Vggy", "1\n2\n3", (0, 0)),
+    ("1\n2\n3", (0, 0), "vjD", "3", (0, 0)),
+    ("1\n2\n3", (0, 0), "V2jJ", "1 2 3", (0, 3)),
+    ("one two", (0, 0), "ywwviwp", "one one ", (0, 4)),
+    ("aBc", (0, 0), "vl~", "Abc", (0, 0)),
+    ("aBc", (0, 0), "v$U", "ABC", (0, 0)),
+    ("a\nb", (0, 0), "vjrx", "x\nx", (0, 0)),
+    ("1\n2", (0, 0), "vVd", "2", (0, 0)),
+    ("1\n2", (0, 0), "Vvd", "\n2", (0, 0)),
+    ("one", (0, 0), "vlvx", "oe", (0, 1)),
+    ("one", (0, 0), "vqzd", "ne", (0, 0)),
+    ("", (0, 0), "vjkd", "", (0, 0)),
+    ("one", (0, 0), "vdu", "one", (0, 0)),
 ]
 
 TYPING = [
@@ -102,6 +130,9 @@ TYPING = [
     ("1\n2", (0, 0), "o", "1\n\n2", (1, 0)),
     ("1\n2", (1, 0), "O", "1\n\n2", (1, 0)),
     ("", (0, 0), "A", "", (0, 0)),
+    ("one two", (0, 0), "vec", " two", (0, 0)),
+    ("1\n2\n3", (0, 0), "Vjc", "\n3", (0, 0)),
+    ("1\n2\n3", (0, 0), "vjS", "\n3", (0, 0)),
 ]
 
 
@@ -183,6 +214,36 @@ async def test_a_folded_text_is_one_piece_for_vim_too(tmp_path: Path) -> None:
         assert c.screen.prompt.text == "ab "
         await c.pilot.press("u", "0", "d", "d", "P")
         assert "ab " + "a line\n" * 500 in c.screen.prompt.text
+
+
+async def test_what_is_selected_is_shown_and_ctrl_r_takes_an_undo_back(tmp_path: Path) -> None:
+    async with chat(tmp_path, settings=ON) as c:
+        area = c.screen.prompt.area
+        await c.type("one two three")
+        await c.pilot.press("escape", "0", "v", "e", "right", "right")
+        assert "VISUAL" in c.text() and area.selected_text == "one "  # up to the cursor on t
+        await c.pilot.press("o", "l")  # the other end of it
+        assert area.selected_text == "ne t"
+        await c.pilot.press("b", "ctrl+c")
+        assert c.app.clipboard == "one t"
+        assert "NORMAL" in c.text() and "VISUAL" not in c.text() and area.selection.is_empty
+        await c.pilot.press("V")
+        assert "VISUAL LINE" in c.text() and area.selected_text == "one two three"
+        await c.pilot.press("d", "u", "ctrl+r")
+        assert area.text == ""
+        await c.pilot.press("u")
+        assert area.text == "one two three"
+        # Another text may come in meanwhile, and the place where it began is gone.
+        await c.pilot.press("G", "$", "v")
+        c.screen.prompt.fill("ab")
+        await c.pilot.press("d")
+        assert area.text in ("a", "ab", "") and area.vim is not None and area.vim.mode == "normal"
+        # A folded text is one piece here, too.
+        c.screen.prompt.fill("")
+        await c.pilot.press("i", "x")
+        area.take("a line\n" * 500)
+        await c.pilot.press("y", "escape", "0", "v", "l", "d")
+        assert area.whole == "y"
 
 
 async def test_it_is_a_setting_that_holds_at_once(tmp_path: Path) -> None:

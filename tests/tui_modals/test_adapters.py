@@ -140,6 +140,19 @@ async def test_what_is_found_is_read_to_its_end_when_it_is_put_on(scene: Scene) 
         assert scene.library.adapter("a-good-one").state == "installed"
 
 
+async def test_one_with_the_name_of_another_one_is_told_apart(scene: Scene) -> None:
+    lora(scene.folder / "cats.gguf", seed=5)
+    app = Host()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app, scene.screen(("cats", 0.5)))
+        assert [row[:6] for row in rows(pilot)] == ["● cats", "○ dogs", "✗ larg", "○ cats"]
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: scene.kept == [(("cats", 0.5), ("cats-2", 1.0))])
+        await until(pilot, lambda: [row[:6] for row in rows(pilot)].count("● cats") == 2)
+        await pilot.press("home", "enter")
+        await until(pilot, lambda: scene.kept[1:] == [(("cats-2", 1.0),)])
+
+
 async def test_a_file_is_imported(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     new = lora(tmp_path / "new" / "birds.gguf", seed=7)

@@ -24,7 +24,7 @@ async def opened(app: Host, pilot: Pilot[None], presets: Presets, at: str = "") 
 
 
 def go_to(screen: PresetsScreen, name: str) -> None:
-    names = ["", *(preset.name for preset in screen._found)]
+    names = [preset.name if preset else "" for preset in screen.items]
     screen.query_one(OptionList).highlighted = names.index(name)
 
 

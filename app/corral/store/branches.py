@@ -7,7 +7,6 @@ bringing the message back gives the very same tree.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ from corral.store.writers import is_running, this_process
 
 _DELETE = """
     WITH RECURSIVE below (id) AS (
-        SELECT ?1 UNION ALL SELECT m.id FROM message AS m JOIN below ON m.parent = below.id
+        SELECT ?1 UNION SELECT m.id FROM message AS m JOIN below ON m.parent = below.id
     )
     UPDATE message SET deleted = ?2 WHERE id IN (SELECT id FROM below) AND deleted IS NULL
 """
@@ -131,6 +130,7 @@ class Branches(Part):
             )
             fork = connection.last_insert_rowid()
             ids = _copy(connection, path, fork)
+            _renumber(connection, ids)
             rows(connection, "UPDATE conversation SET active = ? WHERE id = ?", (ids[at], fork))
             return fetch_conversation(connection, fork)
 
@@ -178,7 +178,8 @@ class Branches(Part):
                 raise UsageError(
                     "This answer is being written at the moment", title="Still writing"
                 )
-            if id in fetch_links(connection, answer.conversation).values():
+            # Also what is deleted follows: it may come back.
+            if row(connection, "SELECT 1 FROM message WHERE parent = ? LIMIT 1", (id,)):
                 ids = _copy(connection, [id], answer.conversation, parent=answer.parent)
                 id = ids[id]
             rows(
@@ -188,6 +189,21 @@ class Branches(Part):
                 (this_process(), id),
             )
             return _activate(connection, id, answer.conversation, now)
+
+    def discard_copy(self, id: int, active: int | None) -> bool:
+        """Remove a copy of :meth:`resume_answer` for good; False where something follows it.
+
+        Args:
+            active: what the active path ended with before, and does again where it is still there.
+        """
+        with self._database.write() as connection:
+            if row(connection, "SELECT 1 FROM message WHERE parent = ? LIMIT 1", (id,)):
+                return False
+            owner = fetch_message(connection, id, deleted=True).conversation
+            rows(connection, "UPDATE conversation SET active = ? WHERE active = ?", (active, id))
+            rows(connection, "DELETE FROM message WHERE id = ?", (id,))
+            _move_active(connection, fetch_conversation(connection, owner), None)
+            return True
 
     def mark_message(
         self, id: int, *, pinned: bool | None = None, summary: str | None = None
@@ -211,16 +227,31 @@ class Branches(Part):
 def renumbered(
     parameters: Mapping[str, Any] | None, ids: Mapping[int, int]
 ) -> dict[str, Any] | None:
-    """The parameters of a copied answer, where they name messages by the ids of the copies."""
+    """Parameters of an answer in another conversation: they name the messages that are there.
+
+    Args:
+        ids: the number of each message there, by the one it had.
+    """
     if parameters is None:
         return None
     found = dict(parameters)
-    for key in MESSAGE_KEYS:
-        if key in found and found[key] in ids:
-            found[key] = ids[found[key]]
+    for name in MESSAGE_KEYS:
+        if name in found:
+            id = found.pop(name)
+            if isinstance(id, int) and id in ids:
+                found[name] = ids[id]
+            elif name == "edited_from":
+                found[name] = (
+                    None  # The model's own answer is not there; these are a person's words.
+                )
     if isinstance(gaps := found.get("window_gaps"), list):
-        pairs = [gap for gap in gaps if isinstance(gap, list)]
-        found["window_gaps"] = [[ids.get(id, id) for id in gap] for gap in pairs]
+        pairs = [gap for gap in gaps if isinstance(gap, list) and len(gap) == 2]
+        found["window_gaps"] = [
+            [ids[first], ids[last]]
+            for first, last in pairs
+            if isinstance(first, int) and isinstance(last, int)
+            if first in ids and last in ids
+        ]
     return found
 
 
@@ -309,7 +340,7 @@ def _path(connection: apsw.Connection, conversation: int, leaf: int) -> list[int
         raise NotFound(f"There is no message {leaf} in conversation {conversation}")
     path: list[int] = []
     at: int | None = leaf
-    while at is not None and at in links and len(path) <= len(links):
+    while at is not None and at in links and len(path) < len(links):
         path.append(at)
         at = links[at]
     path.reverse()
@@ -333,6 +364,11 @@ def _copy(
             (conversation, parent, old),
         )
         parent = ids[old] = connection.last_insert_rowid()
+    return ids
+
+
+def _renumber(connection: apsw.Connection, ids: Mapping[int, int]) -> None:
+    """Let the parameters of the copies in another conversation name the copies."""
     for new in ids.values():
         found = row(connection, "SELECT CAST(parameters AS BLOB) FROM message WHERE id = ?", (new,))
         before = from_json(found[0]) if found else None
@@ -341,6 +377,5 @@ def _copy(
             rows(
                 connection,
                 "UPDATE message SET parameters = ? WHERE id = ?",
-                (json.dumps(after), new),
+                (to_json(after), new),
             )
-    return ids

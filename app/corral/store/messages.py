@@ -17,7 +17,7 @@ from corral.store.writers import is_running, this_process
 
 _DELETE_WITH_DESCENDANTS = """
     WITH RECURSIVE below (id) AS (
-        SELECT ?1 UNION ALL SELECT m.id FROM message AS m JOIN below ON m.parent = below.id
+        SELECT ?1 UNION SELECT m.id FROM message AS m JOIN below ON m.parent = below.id
     )
     DELETE FROM message WHERE id IN (SELECT id FROM below)
 """
@@ -134,8 +134,9 @@ class Messages(Part):
     def add_user(self, conversation: int, text: str, parent: int | None) -> Message:
         """Save what a person sent; when this returns, it survives a power cut.
 
-        The message becomes the end of the active path, the draft is cleared, and a conversation
-        without a title gets one from the text.
+        The message becomes the end of the active path, a draft it was made of is cleared (any other
+        one stays: it may be another program's), and a conversation without a title gets one from
+        the text.
 
         Raises:
             NotFound: there is no such conversation, or ``parent`` is no message of it.
@@ -154,9 +155,15 @@ class Messages(Part):
             id = connection.last_insert_rowid()
             rows(
                 connection,
-                "UPDATE conversation SET active = ?, draft = '', updated = ?, title = ?"
+                "UPDATE conversation SET active = ?, draft = ?, updated = ?, title = ?"
                 " WHERE id = ?",
-                (id, now, owner.title or storable(title_from(text)), conversation),
+                (
+                    id,
+                    "" if text.lstrip().startswith(owner.draft.strip()) else owner.draft,
+                    now,
+                    owner.title or storable(title_from(text)),
+                    conversation,
+                ),
             )
             return fetch_message(connection, id)
 
@@ -192,8 +199,12 @@ class Messages(Part):
             )
             return fetch_message(connection, id)
 
-    def write_answer(self, id: int, text: str) -> None:
+    def write_answer(self, id: int, text: str, model: dict[str, Any] | None = None) -> None:
         """Save what an answer says so far. An answer that is finished already keeps its text.
+
+        Args:
+            model: what makes it, as far as that is known: also an answer that never comes to its
+                end says whose it is. None keeps what is there.
 
         Raises:
             NotFound: the answer no longer exists.
@@ -201,8 +212,9 @@ class Messages(Part):
         with self._database.write() as connection:
             rows(
                 connection,
-                "UPDATE message SET text = ? WHERE id = ? AND status = 'streaming'",
-                (storable(text), id),
+                "UPDATE message SET text = ?, model = coalesce(?, model)"
+                " WHERE id = ? AND status = 'streaming'",
+                (storable(text), to_json(model), id),
             )
             if connection.changes() == 0:
                 fetch_message(connection, id, deleted=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from corral.chat.conversation import Conversation, Message
@@ -20,6 +21,10 @@ class Branching:
     conversation: Conversation
     dialogue: Dialogue
     _store: Store
+
+    def __init__(self) -> None:
+        self._changing = asyncio.Lock()
+        """Held while the tree is read or changed: what was read before a change is not shown."""
 
     if TYPE_CHECKING:  # What the whole of it brings.
 
@@ -66,19 +71,20 @@ class Branching:
         Raises:
             StoreError, NotFound: it cannot be read, or is gone.
         """
-        if not self.id or self.live is not None:
-            return
-        conversation = await asyncio.to_thread(self._store.conversation, self.id)
-        same = conversation.updated == self.conversation.updated
-        if same and conversation.messages == len(self.dialogue):
-            return
-        messages = await asyncio.to_thread(self._store.messages, self.id)
-        if conversation.id != self.id or self.live is not None:
-            return
-        here = self.dialogue.active
-        shown = here if any(one.id == here for one in messages) else conversation.active
-        self.conversation = conversation
-        self.dialogue.replace(messages, shown)
+        async with self._changing:
+            if not self.id or self.live is not None:
+                return
+            conversation = await asyncio.to_thread(self._store.conversation, self.id)
+            same = conversation.updated == self.conversation.updated
+            if same and conversation.messages == len(self.dialogue):
+                return
+            messages = await asyncio.to_thread(self._store.messages, self.id)
+            if conversation.id != self.id or self.live is not None:
+                return
+            here = self.dialogue.active
+            shown = here if any(one.id == here for one in messages) else conversation.active
+            self.conversation = conversation
+            self.dialogue.replace(messages, shown)
 
     async def delete(self, message: Message, *, branch: bool) -> Deletion:
         """Delete a message, with everything below it or alone.
@@ -86,11 +92,9 @@ class Branching:
         Raises:
             StoreError, NotFound: it could not be deleted, or is gone already.
         """
-        deletion = await asyncio.to_thread(
-            lambda: self._store.delete_message(message.id, branch=branch)
+        return await self._change_tree(
+            lambda: self._store.delete_message(message.id, branch=branch), deletes=True
         )
-        await self._changed(deletion.conversation)
-        return deletion
 
     async def undo_deletion(self) -> Deletion:
         """Bring back what was deleted here last.
@@ -98,9 +102,8 @@ class Branching:
         Raises:
             NotFound: there is nothing.
         """
-        deletion = await asyncio.to_thread(self._store.undo_deletion, self.id)
-        await self._changed(deletion.conversation)
-        return deletion
+        id = self.id
+        return await self._change_tree(lambda: self._store.undo_deletion(id))
 
     async def edit_answer(self, answer: Message, text: str) -> Message:
         """Put a text of the person's beside an answer.
@@ -121,8 +124,17 @@ class Branching:
         """
         return await asyncio.to_thread(self._store.fork, self.id, message.id)
 
-    async def _changed(self, conversation: Conversation) -> None:
-        messages = await asyncio.to_thread(self._store.messages, conversation.id)
-        if conversation.id == self.id:
-            self.conversation = conversation
-            self.dialogue.replace(messages, conversation.active)
+    async def _change_tree(
+        self, change: Callable[[], Deletion], *, deletes: bool = False
+    ) -> Deletion:
+        async with self._changing:
+            done = await asyncio.to_thread(change)
+            conversation = done.conversation
+            messages = await asyncio.to_thread(self._store.messages, conversation.id)
+            if conversation.id == self.id:
+                self.conversation = conversation
+                # Another corral may look at another branch: a deletion leaves this one on its own.
+                here = self.dialogue.active if deletes else None
+                stays = any(one.id == here for one in messages)
+                self.dialogue.replace(messages, here if stays else conversation.active)
+            return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 from corral.chat.conversation import Message, latest_leaf
@@ -32,8 +33,12 @@ class Dialogue:
 
     def add(self, message: Message) -> None:
         """Put a message in, or a newer state of it."""
-        if message.id not in self._messages:
-            self._branches.setdefault((message.parent, message.role), []).append(message.id)
+        before = self._messages.get(message.id)
+        if before is not None and before.parent != message.parent:
+            self._branches[before.parent, before.role].remove(message.id)
+            before = None
+        if before is None:
+            insort(self._branches.setdefault((message.parent, message.role), []), message.id)
         self._messages[message.id] = message
         self._path = None
 
@@ -78,14 +83,14 @@ class Dialogue:
     def place(self, message: Message) -> tuple[int, int]:
         """Which one of how many siblings a message is, counted from 1."""
         branches = self._branches.get((message.parent, message.role), [message.id])
-        return branches.index(message.id) + 1, len(branches)
+        return bisect_left(branches, message.id) + 1, len(branches)
 
     def sibling(self, message: Message, step: int) -> Message | None:
         """The sibling before or after a message."""
         branches = self._branches.get((message.parent, message.role), [])
-        if message.id not in branches:
+        if message.id not in self._messages:
             return None
-        at = branches.index(message.id) + step
+        at = bisect_left(branches, message.id) + step
         return self._messages[branches[at]] if 0 <= at < len(branches) else None
 
     def leaf(self, message: Message) -> int:

@@ -45,7 +45,17 @@ _USUAL = ("sensible-editor", "nano", "vim", "vi") if os.name == "posix" else ("n
 
 
 class EditorError(CorralError):
+    """Says why a text was not edited.
+
+    Args:
+        left: what the editor had saved before it was killed; None where nothing came of it.
+    """
+
     title = "Not edited"
+
+    def __init__(self, message: str, *, hint: str = "", left: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.left = left
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +115,8 @@ async def edit(
         lend: gives the terminal away, and takes it back.
 
     Raises:
-        EditorError: the editor could not be started or failed, or the file cannot be used; the
-            text counts as unchanged.
+        EditorError: the editor could not be started or failed, or the file cannot be used; where
+            nothing is left of it, the text counts as unchanged.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -119,6 +129,11 @@ async def edit(
     path = Path(name)
     try:
         code = await _run(app, [*command, name], path, text, saved, lend or lent_terminal)
+        if os.name == "posix" and (code < 0 or code > 128):  # A shell tells a signal so.
+            raise EditorError(
+                f"The editor was killed by signal {abs(code) % 128}: the box has what it had saved",
+                left=_read(path, text),
+            )
         if code:
             raise EditorError(
                 f"The editor ended with code {code}, so the text stays as it was",
@@ -172,12 +187,14 @@ async def _wait(
 ) -> int:
     """Until the editor has ended, or the program has to: then the editor has to, too."""
     waiting = asyncio.create_task(process.wait())
-    stamp = _stamp(path)
+    stamp = told = _stamp(path)
     try:
         while not waiting.done() and not asked.done():
             await asyncio.wait({waiting, asked}, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
-            if (now := _stamp(path)) != stamp:
-                stamp = now
+            before, stamp = stamp, _stamp(path)
+            # Not in the middle of it: an editor may empty the file before it writes.
+            if stamp == before != told:
+                told = stamp
                 with contextlib.suppress(EditorError):
                     saved(_read(path, text))
         return waiting.result() if waiting.done() else 0

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import OptionList
 
 from corral import adapting
 from corral.adapting import Choice
@@ -22,7 +20,8 @@ from corral.text import shorten
 from corral.tui.screens.completing import typed_path
 from corral.tui.screens.dialogs import ConfirmDialog, TextDialog
 from corral.tui.screens.importing import PathDialog
-from corral.tui.screens.modal import MUTED, Bottom, Frame, Heading, Hints, Modal, Notice, Top
+from corral.tui.screens.listing import CLOSE, Listing
+from corral.tui.screens.modal import MUTED, Heading, Hints, Notice
 from corral.units import room
 
 if TYPE_CHECKING:
@@ -63,8 +62,13 @@ class Row:
     scale: float | None
     """None while it is off."""
 
+    @property
+    def key(self) -> str:
+        """What tells it apart; one that was found may have the name of another one."""
+        return self.adapter.path if self.adapter is not None else self.name
 
-class AdaptersScreen(Modal[None]):
+
+class AdaptersScreen(Listing[None, Row]):
     """A line an adapter; what is changed holds at once.
 
     Args:
@@ -73,7 +77,8 @@ class AdaptersScreen(Modal[None]):
         keep: told of every change.
     """
 
-    AUTO_FOCUS = "OptionList"
+    HEADING = "Adapters"
+    ABOUT = HINT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "switch", show=False),
         Binding("right,plus,equals_sign", f"scale({STEP})", show=False, priority=True),
@@ -95,49 +100,16 @@ class AdaptersScreen(Modal[None]):
         self._model = model
         self._choices = tuple(choices)
         self._keep = keep
-        self._rows: list[Row] = []
-        self._looked = False
         self._typed_path = "~/"
         self._setting = asyncio.Lock()
         self._at = ""
-        """Name of the row at the cursor."""
-
-    def compose(self) -> ComposeResult:
-        with Frame(classes="-wide"):
-            with Top():
-                yield Heading("Adapters", "looking …")
-                yield Static(HINT, markup=False, classes="hint")
-            yield OptionList(markup=False, compact=True)
-            with Bottom():
-                yield Static("", markup=False, classes="detail")
-                yield Notice()
-                yield Hints([("Esc", "close", "close")])
-
-    def on_mount(self) -> None:
-        self._look()
+        """Key of the row at the cursor."""
 
     # --- what there is ----------------------------------------------------------------------------
 
-    @work(exclusive=True, group="look")
-    async def _look(self, show: str = "") -> None:
-        """Args:
-        show: path of the adapter to put the cursor at.
-        """
-        try:
-            rows = await asyncio.to_thread(self._read, self._choices)
-        except CorralError as error:
-            if self.is_open:
-                self.query_one(Heading).tell("")
-                self.query_one(Notice).fail(error)
-            return
-        if not self.is_open:
-            return
-        self._rows, self._looked = rows, True
-        self._show(next((n for n, r in enumerate(rows) if r.adapter and r.adapter.path == show), 0))
-
-    def _read(self, choices: Sequence[Choice]) -> list[Row]:
-        """Runs in a thread."""
-        wanted = dict(choices)
+    def read(self) -> list[Row]:
+        """Those that are here, and those that the conversation wants; runs in a thread."""
+        wanted = dict(self._choices)
         rows: list[Row] = []
         for one in self._library.adapters():
             name = next((name for name in (one.name, one.path) if name in wanted), one.name)
@@ -151,6 +123,15 @@ class AdaptersScreen(Modal[None]):
                 rows.insert(0, Row(None, name, error.message, scale))
         return rows
 
+    def place(self, at: str) -> int | None:
+        """The line of an adapter by its path."""
+        places = [row.adapter.path if row.adapter else None for row in self.items]
+        return places.index(at) if at in places else None
+
+    def line(self, item: Row, width: int) -> Content:
+        """Name, scale, and what kind of file it is."""
+        return line(item, width)
+
     def _reason(self, adapter: LocalAdapter) -> str:
         if adapter.state == "missing":
             return "its file is gone"
@@ -163,47 +144,30 @@ class AdaptersScreen(Modal[None]):
         except CorralError as error:
             return error.message
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show)
-
-    def _show(self, at: int | None = None) -> None:
-        if not self._looked:
-            return
-        options = self.query_one(OptionList)
-        at = (options.highlighted or 0) if at is None else at
-        width = max(20, options.scrollable_content_region.width - 2)
-        options.set_options(Option(line(row, width)) for row in self._rows)
-        options.highlighted = min(at, len(self._rows) - 1) if self._rows else None
-        self._at = self._row.name if self._row else ""
-        used = sum(1 for row in self._rows if row.scale is not None)
+    def tell(self) -> None:
+        """How many are used, and by which model."""
+        self._at = self.chosen.key if self.chosen else ""
+        used = sum(1 for row in self.items if row.scale is not None)
         model = shorten(self._model.name, 40) if self._model else "no model"
         self.query_one(Heading).tell(f"{used} used · {model}" if used else model)
-        self.query_one(".detail").display = bool(self._rows)
-        hints = [("i", "import", "import_file"), ("Esc", "close", "close")]
-        if self._rows:
-            hints = [*HINTS, *hints]
-        self.query_one(Hints).tell(hints)
-        if not self._rows:
+        keys = HINTS if self.items else []
+        self.query_one(Hints).tell([*keys, ("i", "import", "import_file"), CLOSE])
+        if not self.items:
             self.query_one(Notice).say(NOTHING)
-        self._detail()
-
-    @property
-    def _row(self) -> Row | None:
-        number = self.query_one(OptionList).highlighted
-        return self._rows[number] if number is not None and number < len(self._rows) else None
+        self._tell_detail()
 
     @on(OptionList.OptionHighlighted)
     def _on_highlighted(self) -> None:
-        name = self._row.name if self._row else ""
-        if name != self._at:  # What was said is about the row that the cursor left.
-            self._at = name
+        key = self.chosen.key if self.chosen else ""
+        if key != self._at:  # What was said is about the row that the cursor left.
+            self._at = key
             self.query_one(Notice).say("")
-        self._detail()
+        self._tell_detail()
 
-    def _detail(self) -> None:
-        if (row := self._row) is not None:
+    def _tell_detail(self) -> None:
+        if (row := self.chosen) is not None:
             width = max(8, self.query_one(OptionList).scrollable_content_region.width - 3)
-            self.query_one(".detail", Static).update(Content(shorten(detail(row), width)))
+            self.detail(shorten(detail(row), width))
 
     # --- what is changed --------------------------------------------------------------------------
 
@@ -212,8 +176,8 @@ class AdaptersScreen(Modal[None]):
         self.action_switch()
 
     def action_switch(self) -> None:
-        if (row := self._row) is not None:
-            self._set(row.name, lambda scale: 1.0 if scale is None else None)
+        if (row := self.chosen) is not None:
+            self._set(row.key, lambda scale: 1.0 if scale is None else None)
 
     def action_scale(self, step: float) -> None:
         """Scale it up or down; one that is off begins at its full strength."""
@@ -222,12 +186,12 @@ class AdaptersScreen(Modal[None]):
             scale = 1.0 if scale is None else round(scale + step, 2) + 0.0
             return max(-adapting.MOST_SCALE, min(adapting.MOST_SCALE, scale))
 
-        if (row := self._row) is not None:
-            self._set(row.name, scaled)
+        if (row := self.chosen) is not None:
+            self._set(row.key, scaled)
 
     @work(exclusive=True, group="deed")
     async def action_type_scale(self) -> None:
-        row = self._row
+        row = self.chosen
         if row is None:
             return
         typed = await self.app.push_screen_wait(
@@ -239,17 +203,17 @@ class AdaptersScreen(Modal[None]):
             )
         )
         if typed is not None and (scale := adapting.number(typed)) is not None:
-            self._set(row.name, lambda _: scale)
+            self._set(row.key, lambda _: scale)
 
     @work(group="set")
-    async def _set(self, name: str, change: Callable[[float | None], float | None]) -> None:
+    async def _set(self, key: str, change: Callable[[float | None], float | None]) -> None:
         """Put it on, scale it or take it off; one change after the other.
 
         Args:
             change: gives the new scale for the one it has; None is off.
         """
         async with self._setting:
-            row = next((row for row in self._rows if row.name == name), None)
+            row = next((row for row in self.items if row.key == key), None)
             if row is not None and self.is_open:
                 await self._change(row, change(row.scale))
 
@@ -267,9 +231,10 @@ class AdaptersScreen(Modal[None]):
                 if self.is_open:
                     notice.fail(error)
                 return
-        choices = [(other, s) for other, s in self._choices if other not in (row.name, name)]
+        own = {name} if row.scale is None else {row.name, name}
+        choices = [(other, s) for other, s in self._choices if other not in own]
         places = [other for other, _ in self._choices]
-        at = places.index(row.name) if row.name in places else len(choices)
+        at = places.index(row.name) if row.scale is not None else len(choices)
         if scale is not None:
             choices.insert(at, (name, scale))
         failed = await self._keep(tuple(choices))
@@ -281,10 +246,10 @@ class AdaptersScreen(Modal[None]):
             notice.fail(failed)
             return
         if name != row.name:
-            self._look(row.adapter.path if row.adapter else "")
+            self.look(row.adapter.path if row.adapter else "")
             return
-        self._rows = [replace(one, scale=scale) if one is row else one for one in self._rows]
-        self._show()
+        self.items = [replace(one, scale=scale) if one is row else one for one in self.items]
+        self.redraw()
 
     async def _take_in(self, adapter: LocalAdapter) -> str:
         """Read it to its end where nobody did: what is damaged is refused now and not later."""
@@ -313,16 +278,16 @@ class AdaptersScreen(Modal[None]):
             return
         if self.is_open:
             notice.say(f"{taken.name} is here; Enter puts it on")
-            self._look(taken.path)
+            self.look(taken.path)
 
     @work(exclusive=True, group="deed")
     async def action_forget(self) -> None:
         """Forget one that was taken in; its file stays."""
-        row = self._row
+        row = self.chosen
         if row is None:
             return
         if row.adapter is None or row.adapter.state in ("found", "file"):
-            self._set(row.name, lambda _: None)
+            self._set(row.key, lambda _: None)
             return
         text = f"corral forgets {shorten(row.name, 60)}; its file stays where it lies."
         if not await self.app.push_screen_wait(ConfirmDialog("Forget it?", text, "forget")):
@@ -336,7 +301,7 @@ class AdaptersScreen(Modal[None]):
         if kept != self._choices and await self._keep(kept) is None:
             self._choices = kept
         if self.is_open:
-            self._look()
+            self.look()
 
 
 PATH_HINT = "The path of a LoRA adapter, a GGUF file. It is read once and stays where it lies."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -15,6 +14,7 @@ from corral.errors import CorralError
 from corral.text import clean_line, shorten
 from corral.tui import wording
 from corral.tui.screens.chat_settings import ChatSettings
+from corral.tui.screens.completing import names_at
 from corral.tui.toasts import fail, say
 from corral.tui.widgets.completion import Choice
 from corral.tui.widgets.prompt import PromptArea
@@ -28,8 +28,6 @@ EARLIER = 100
 """Prompts of other conversations that ↑ goes back through; the search has all of them."""
 
 CONVERSATIONS = 1_000
-ENTRIES = 5_000
-"""Entries of a folder that are looked at; the rest of a huge one can still be typed."""
 
 
 class ChatBox(ChatSettings):
@@ -91,13 +89,18 @@ class ChatBox(ChatSettings):
             except CorralError as error:
                 fail(self, error)
                 return
-            if self.prompt.text.strip():
-                self.prompt.area.take(text)  # What stands there already stays.
-            else:
-                self.prompt.fill(text)
-            self.prompt.area.focus()
+            self.take_up(text)
 
         self.app.push_screen(RecallScreen(self.store.prompts, wanted), taken)
+
+    def take_up(self, text: str) -> None:
+        """Put a text into the box; what a person has written there stays."""
+        typed = self.prompt.text.strip()
+        if typed and typed not in EXAMPLES:
+            self.prompt.area.take(text)
+        else:
+            self.prompt.fill(text)
+        self.prompt.area.focus()
 
     async def recall_command(self, wanted: str) -> None:
         """``/recall WORDS``."""
@@ -109,19 +112,30 @@ class ChatBox(ChatSettings):
         self.run_worker(self._edit(), group="editor", exclusive=True)
 
     async def _edit(self) -> None:
-        from corral.tui.editor import edit, find_editor
+        from corral.tui.editor import EditorError, edit, find_editor
 
-        folder = self.corral.paths.cache / "editor"
-        before, prompt = self.prompt.text, self.prompt
+        prompt = self.prompt
+        before = shown = prompt.text
+
+        def put(text: str) -> None:
+            nonlocal shown
+            if text == shown:
+                return
+            # A message that was refused meanwhile came back before what is edited.
+            refused = prompt.text.removesuffix(shown).rstrip("\n")
+            prompt.fill(text)
+            shown = prompt.text
+            if refused:
+                self.give_back(refused)
+
         try:
             command = await asyncio.to_thread(find_editor, os.environ)
-            after = await edit(self.corral, before, command, folder, prompt.fill)
+            put(await edit(self.corral, before, command, self.corral.paths.cache / "editor", put))
         except CorralError as error:
-            prompt.fill(before)
+            left = error.left if isinstance(error, EditorError) else None
+            put(before if left is None else left)
             fail(self, error)
             return
-        if after != prompt.text:
-            prompt.fill(after)
         prompt.area.focus()
 
     # --- completion -------------------------------------------------------------------------------
@@ -151,20 +165,8 @@ class ChatBox(ChatSettings):
 
     def path_choices(self, typed: str) -> Sequence[Choice]:
         """Files and folders as a path goes on; runs in a thread."""
-        folder, _, start = typed.rpartition("/")
-        root = Path(folder + "/" if folder or typed.startswith("/") else ".")
-        found = []
-        try:
-            with os.scandir(root.expanduser()) as entries:
-                for number, entry in enumerate(entries):
-                    if number == ENTRIES:
-                        break
-                    if _offered(entry.name, start):
-                        found.append(entry.name + ("/" if entry.is_dir() else ""))
-        except (OSError, RuntimeError, ValueError):
-            return []
-        before = typed[: len(typed) - len(start)]
-        return [Choice(before + name, "", name) for name in sorted(found)]
+        before, names = names_at(typed)
+        return [Choice(before + name, "", name) for name in sorted(names)]
 
     async def open_command(self, wanted: str) -> None:
         """``/open WORDS``: the one conversation with that title; else the search."""
@@ -199,11 +201,3 @@ def _size(conversation: Conversation) -> str:
     model = shorten(conversation.answered_by or "", 40)
     messages = f"{wording.number(count)} {'message' if count == 1 else 'messages'}"
     return f"{messages} · {model}" if model else messages
-
-
-def _offered(name: str, start: str) -> bool:
-    return (
-        name.casefold().startswith(start.casefold())
-        and (start.startswith(".") or not name.startswith("."))
-        and clean_line(name) == name
-    )

@@ -280,6 +280,10 @@ class ChatTree(ChatSettings):
         """Take a message into the box; sending it makes a branch."""
         if self.editing is None:
             self._kept_draft = self.prompt.text
+        elif self.prompt.text.strip() != self.editing.text.strip():
+            self.prompt.area.focus()
+            say(self, "Enter sends it, Esc leaves it as it was", "Another one is being written")
+            return
         self.editing = message
         self.prompt.fill(message.text)
         self.prompt.area.focus()

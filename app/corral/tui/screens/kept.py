@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on, work
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import OptionList
 
 from corral.errors import CorralError
 from corral.kept import KeptPrompt, KeptPrompts
 from corral.text import shorten
 from corral.tui import wording
 from corral.tui.screens.dialogs import ConfirmDialog
-from corral.tui.screens.modal import MUTED, Bottom, Frame, Heading, Hints, Modal, Notice, Top
+from corral.tui.screens.listing import CLOSE, Listing
+from corral.tui.screens.modal import MUTED, Heading, Hints, Notice
 from corral.units import age, gigabytes, room
 
 HINT = (
@@ -33,14 +32,15 @@ BROAD = 76
 """Cells of a row from which on it names the model."""
 
 
-class KeptScreen(Modal[None]):
+class KeptScreen(Listing[None, KeptPrompt]):
     """A line a conversation.
 
     Args:
         limit: bytes that all of them may take.
     """
 
-    AUTO_FOCUS = "OptionList"
+    HEADING = "Kept prompts"
+    ABOUT = HINT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("delete,x", "clear", show=False),
         Binding("c", "clear_all", show=False),
@@ -50,87 +50,50 @@ class KeptScreen(Modal[None]):
         super().__init__()
         self._kept = kept
         self._limit = limit
-        self._prompts: list[KeptPrompt] = []
-        self._looked = False
-
-    def compose(self) -> ComposeResult:
-        with Frame(classes="-wide"):
-            with Top():
-                yield Heading("Kept prompts", "looking …")
-                yield Static(HINT, markup=False, classes="hint")
-            yield OptionList(markup=False, compact=True)
-            with Bottom():
-                yield Static("", markup=False, classes="detail")
-                yield Notice()
-                yield Hints([("Esc", "close", "close")])
-
-    def on_mount(self) -> None:
-        self._look()
 
     # --- what there is ----------------------------------------------------------------------------
 
-    @work(exclusive=True, group="look")
-    async def _look(self) -> None:
-        try:
-            await asyncio.to_thread(self._kept.sweep)
-            self._prompts = await asyncio.to_thread(self._kept.all)
-        except CorralError as error:
-            if self.is_open:
-                self.query_one(Heading).tell("")
-                self.query_one(Notice).fail(error)
-            return
-        self._looked = True
-        if self.is_open:
-            self._show()
+    def read(self) -> list[KeptPrompt]:
+        """All of them, without what a crash has left; runs in a thread."""
+        self._kept.sweep()
+        return self._kept.all()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show)
+    def line(self, item: KeptPrompt, width: int) -> Content:
+        """Title, models, tokens, size and age."""
+        return _row(item, width, time.time())
 
-    def _show(self) -> None:
-        if not self._looked:  # Not that nothing is there, before anybody knows.
-            return
-        options, prompts = self.query_one(OptionList), self._prompts
-        highlighted = options.highlighted or 0
-        width, now = max(20, options.scrollable_content_region.width - 2), time.time()
-        options.set_options(Option(_row(prompt, width, now)) for prompt in prompts)
-        options.highlighted = min(highlighted, len(prompts) - 1) if prompts else None
-        size = sum(prompt.bytes for prompt in prompts)
+    def tell(self) -> None:
+        """How much all of them take."""
         limit = f" of {gigabytes(self._limit)}" if self._limit else ""
-        self.query_one(Heading).tell(f"{room(size)}{limit}")
-        self.query_one(".hint").display = self.query_one(".detail").display = bool(prompts)
-        hints = [("Del", "clear it", "clear"), ("c", "clear all", "clear_all")] if prompts else []
-        self.query_one(Hints).tell([*hints, ("Esc", "close", "close")])
-        if not prompts:
+        size = room(sum(prompt.bytes for prompt in self.items))
+        self.query_one(Heading).tell(f"{size}{limit}")
+        keys = [("Del", "clear it", "clear"), ("c", "clear all", "clear_all")]
+        self.query_one(Hints).tell([*(keys if self.items else []), CLOSE])
+        if not self.items:
             self.query_one(Notice).say(NOTHING)
-
-    @property
-    def _prompt(self) -> KeptPrompt | None:
-        number = self.query_one(OptionList).highlighted
-        return self._prompts[number] if number is not None and self._prompts else None
 
     @on(OptionList.OptionHighlighted)
     def _on_highlighted(self) -> None:
-        prompt, detail = self._prompt, self.query_one(".detail", Static)
-        if prompt is not None:
+        if (prompt := self.chosen) is not None:
             models = ", ".join(shorten(model, 60) for model in prompt.models)
             rest = f" · {models} · used {age(time.time() - prompt.used)} ago"
             # The row has the name already: it gives way first.
             width = self.query_one(OptionList).scrollable_content_region.width - 3
-            detail.update(Content(shorten(prompt.name, max(8, width - len(rest))) + rest))
+            self.detail(shorten(prompt.name, max(8, width - len(rest))) + rest)
 
     # --- what goes --------------------------------------------------------------------------------
 
     @work(exclusive=True, group="clear")
     async def action_clear(self) -> None:
-        if self._prompt is not None:
-            await self._clear([self._prompt], f"“{self._prompt.name}”")
+        if (prompt := self.chosen) is not None:
+            await self._clear([prompt], f"“{prompt.name}”")
 
     @work(exclusive=True, group="clear")
     async def action_clear_all(self) -> None:
-        if self._prompts:
-            count = len(self._prompts)
+        if self.items:
+            count = len(self.items)
             await self._clear(
-                self._prompts, f"{count} {'conversation' if count == 1 else 'conversations'}"
+                self.items, f"{count} {'conversation' if count == 1 else 'conversations'}"
             )
 
     async def _clear(self, prompts: Sequence[KeptPrompt], what: str) -> None:
@@ -148,7 +111,7 @@ class KeptScreen(Modal[None]):
             notice.fail(failed)
         else:
             notice.say(f"{size} are free again")
-        self._look()
+        self.look()
 
     def _remove(self, prompts: Sequence[KeptPrompt]) -> CorralError | None:
         """The last failure; runs in a thread."""

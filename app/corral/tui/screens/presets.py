@@ -10,8 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList, Static, TextArea
-from textual.widgets.option_list import Option
+from textual.widgets import OptionList, TextArea
 
 from corral import forming
 from corral.chat.presets import Preset, PresetError, checked_labels
@@ -19,12 +18,14 @@ from corral.errors import CorralError
 from corral.presets import Presets
 from corral.text import clean, clean_line, shorten
 from corral.tui.screens.dialogs import ConfirmDialog, TextDialog
+from corral.tui.screens.listing import CLOSE, Listing
 from corral.tui.screens.modal import (
     MUTED,
     Bottom,
     CleanTextArea,
     Frame,
     Heading,
+    Hint,
     Hints,
     Modal,
     Notice,
@@ -32,6 +33,14 @@ from corral.tui.screens.modal import (
 )
 
 HINT = "A persona is a system prompt. A task frames every message, and its answers keep its form."
+NONE = "No system prompt of its own, and no form: as Meta advises for Llama 2."
+KEYS: list[Hint] = [
+    ("Enter", "use it", "choose"),
+    ("e", "edit", "edit"),
+    ("c", "copy", "copy"),
+    ("Del", "delete yours", "remove"),
+    CLOSE,
+]
 BROAD = 70
 """Cells of a row from which on it says what the preset does."""
 
@@ -44,14 +53,15 @@ class Chosen:
     labels: tuple[str, ...] = ()
 
 
-class PresetsScreen(Modal[Chosen | None]):
+class PresetsScreen(Listing["Chosen | None", "Preset | None"]):
     """A line a preset; the first one is none.
 
     Args:
         now: the name of the conversation's.
     """
 
-    AUTO_FOCUS = "OptionList"
+    HEADING = "Presets"
+    ABOUT = HINT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "edit", show=False),
         Binding("c", "copy", show=False),
@@ -59,88 +69,52 @@ class PresetsScreen(Modal[Chosen | None]):
     ]
 
     def __init__(self, presets: Presets, now: str = "") -> None:
-        super().__init__()
+        super().__init__(at=now)
         self._presets = presets
         self._now = now
-        self._found: list[Preset] = []
         self._problems: list[str] = []
-        self._looked = False
-
-    def compose(self) -> ComposeResult:
-        with Frame(classes="-wide"):
-            with Top():
-                yield Heading("Presets", "looking …")
-                yield Static(HINT, markup=False, classes="hint")
-            yield OptionList(markup=False, compact=True)
-            with Bottom():
-                yield Static("", markup=False, classes="detail")
-                yield Notice()
-                yield Hints(
-                    [
-                        ("Enter", "use it", "choose"),
-                        ("e", "edit", "edit"),
-                        ("c", "copy", "copy"),
-                        ("Del", "delete yours", "remove"),
-                        ("Esc", "close", "close"),
-                    ]
-                )
-
-    def on_mount(self) -> None:
-        self._look(self._now)
 
     # --- what there is ----------------------------------------------------------------------------
 
-    @work(exclusive=True, group="look")
-    async def _look(self, at: str) -> None:
-        """Args:
-        at: the name of the one to put the cursor on.
-        """
-        self._found = await asyncio.to_thread(self._presets.all)
-        self._problems = await asyncio.to_thread(self._presets.problems)
-        self._looked = True
-        if self.is_open:
-            names = [preset.name for preset in self._found]
-            self._show(names.index(at) + 1 if at in names else 0)
+    def read(self) -> list[Preset | None]:
+        """None, and all there are; runs in a thread."""
+        found = self._presets.all()
+        self._problems = self._presets.problems()
+        return [None, *found]
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show)
-
-    def _show(self, at: int | None = None) -> None:
-        if not self._looked:
-            return
-        options = self.query_one(OptionList)
-        at = (options.highlighted or 0) if at is None else at
-        width = max(20, options.scrollable_content_region.width - 2)
-        rows = [_row(preset, preset.name == self._now, width) for preset in self._found]
+    def line(self, item: Preset | None, width: int) -> Content:
+        """Title, kind, and what it does."""
+        if item is not None:
+            return _row(item, item.name == self._now, width)
         mark = " " if self._now else "✓"
-        none = Content.assemble(f"{mark} none", ("  the model as it is", MUTED))
-        options.set_options([Option(none), *(Option(row) for row in rows)])
-        options.highlighted = min(at, len(rows))
-        own = sum(preset.own for preset in self._found)
-        self.query_one(Heading).tell(f"{len(self._found)}, {own} of them yours")
+        return Content.assemble(f"{mark} none", ("  the model as it is", MUTED))
+
+    def tell(self) -> None:
+        """How many there are, and which file is none."""
+        found = [preset for preset in self.items if preset is not None]
+        own = sum(preset.own for preset in found)
+        self.query_one(Heading).tell(f"{len(found)}, {own} of them yours")
+        self.query_one(Hints).tell(KEYS)
         if self._problems:
             more = f" (and {len(self._problems) - 1} more)" if len(self._problems) > 1 else ""
             problem = shorten(self._problems[0], 300)
             self.query_one(Notice).say(f"Left out: {problem}{more}", error=True)
 
-    @property
-    def _preset(self) -> Preset | None:
-        number = self.query_one(OptionList).highlighted
-        return self._found[number - 1] if number and number <= len(self._found) else None
+    def place(self, at: str) -> int:
+        """The line of a preset by its name."""
+        names = [preset.name if preset else "" for preset in self.items]
+        return names.index(at) if at in names else 0
 
     @on(OptionList.OptionHighlighted)
     def _on_highlighted(self) -> None:
-        preset = self._preset
-        text = _about(preset) if preset else "No system prompt of its own, and no form: as Meta "
-        text = text if preset else text + "advises for Llama 2."
-        self.query_one(".detail", Static).update(Content(clean(text)))
+        self.detail(clean(_about(self.chosen) if self.chosen else NONE))
 
     # --- choosing ---------------------------------------------------------------------------------
 
     @on(OptionList.OptionSelected)
     @work(exclusive=True, group="deed")
     async def action_choose(self) -> None:
-        preset = self._preset
+        preset = self.chosen
         if preset is None:
             self.dismiss(Chosen(""))
             return
@@ -164,20 +138,21 @@ class PresetsScreen(Modal[Chosen | None]):
     @work(exclusive=True, group="deed")
     async def action_edit(self) -> None:
         """Edit it; what comes with corral stays, and a person's own file stands before it."""
-        if (preset := self._preset) is not None:
+        if (preset := self.chosen) is not None:
             await self._edit(preset, preset.name)
 
     @work(exclusive=True, group="deed")
     async def action_copy(self) -> None:
-        if (preset := self._preset) is None:
+        if (preset := self.chosen) is None:
             return
-        names = [one.name for one in self._found]
+        names = {one.name for one in self.items if one is not None}
+        own = self._presets.has_own
         name = await self.app.push_screen_wait(
             TextDialog(
                 "What is the copy called?",
                 f"my-{preset.name}",
                 "Small letters, digits and hyphens.",
-                check=lambda typed: "There is one already" if typed in names else "",
+                check=lambda name: "There is one already" if name in names or own(name) else "",
             )
         )
         if name and self.is_open:
@@ -192,11 +167,11 @@ class PresetsScreen(Modal[Chosen | None]):
         saved = await self.app.push_screen_wait(PresetEditor(self._presets, name, text))
         if saved is not None and self.is_open:
             self.query_one(Notice).say(f"Saved: {saved.path}")
-            self._look(saved.name)
+            self.look(saved.name)
 
     @work(exclusive=True, group="deed")
     async def action_remove(self) -> None:
-        preset, notice = self._preset, self.query_one(Notice)
+        preset, notice = self.chosen, self.query_one(Notice)
         if preset is None:
             return
         if not preset.own:
@@ -211,7 +186,7 @@ class PresetsScreen(Modal[Chosen | None]):
             notice.fail(error)
             return
         notice.say(f"{preset.name} is deleted")
-        self._look(preset.name)
+        self.look(preset.name)
 
 
 class PresetEditor(Modal[Preset | None]):

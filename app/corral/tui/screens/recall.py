@@ -113,19 +113,18 @@ class RecallScreen(Modal[int | None]):
         if self.is_open:
             self._prompts, self._words = found, wanted.casefold().split()
             self._searched = True
-            self._show()
+            self._show(0)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self._show, self.query_one(OptionList).highlighted)
 
-    def _show(self) -> None:
+    def _show(self, at: int | None) -> None:
         if not self._searched or not self.is_open:
             return
-        options = self.query_one(OptionList)
-        at, now = options.highlighted or 0, time.time()
+        options, now = self.query_one(OptionList), time.time()
         width = max(20, options.scrollable_content_region.width - 2)
         options.set_options(Option(_row(one, self._words, width, now)) for one in self._prompts)
-        options.highlighted = min(at, len(self._prompts) - 1) if self._prompts else None
+        options.highlighted = min(at or 0, len(self._prompts) - 1) if self._prompts else None
         count = len(self._prompts)
         self.query_one(Heading).tell(f"the latest {count}" if count == SHOWN else str(count or ""))
         self.query_one(".detail").display = bool(self._prompts)

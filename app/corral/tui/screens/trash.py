@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar, Protocol
 
 from textual import work
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
 
 from corral.errors import CorralError
 from corral.store.moving import InTrash
 from corral.text import shorten
 from corral.tui.screens.dialogs import ConfirmDialog
-from corral.tui.screens.modal import MUTED, Bottom, Frame, Heading, Hints, Modal, Notice, Top
+from corral.tui.screens.listing import CLOSE, Listing
+from corral.tui.screens.modal import MUTED, Heading, Hints, Notice
 from corral.units import age
 
 HINT = "Deleted conversations stay here for 30 days. Then, or when you say so, no byte stays."
@@ -33,7 +31,7 @@ class Trash(Protocol):
     def delete(self, id: int) -> None: ...
 
 
-class TrashScreen(Modal[list[int]]):
+class TrashScreen(Listing[list[int], InTrash]):
     """A line a conversation; gives the numbers of those that were brought back.
 
     Args:
@@ -41,7 +39,9 @@ class TrashScreen(Modal[list[int]]):
         clock: gives the seconds since the epoch.
     """
 
-    AUTO_FOCUS = "OptionList"
+    HEADING = "Trash"
+    ABOUT = HINT
+    FRAME = "-medium"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,u", "bring_back", show=False, priority=True),
         Binding("delete,x", "delete", show=False),
@@ -57,66 +57,32 @@ class TrashScreen(Modal[list[int]]):
         self._trash = trash
         self._forget = forget
         self._clock = clock
-        self._found: list[InTrash] = []
         self._back: list[int] = []
-        self._looked = False
         self._said = ""
         """What was done last."""
 
-    def compose(self) -> ComposeResult:
-        with Frame(classes="-medium"):
-            with Top():
-                yield Heading("Trash", "looking …")
-                yield Static(HINT, markup=False, classes="hint")
-            yield OptionList(markup=False, compact=True)
-            with Bottom():
-                yield Notice()
-                yield Hints([("Esc", "close", "close")])
+    def read(self) -> list[InTrash]:
+        """What lies there; runs in a thread."""
+        return self._trash.in_trash()
 
-    def on_mount(self) -> None:
-        self._look()
+    def line(self, item: InTrash, width: int) -> Content:
+        """Title, messages, and when it was deleted."""
+        return _row(item, width, self._clock())
 
-    @work(exclusive=True, group="look")
-    async def _look(self) -> None:
-        try:
-            self._found = await asyncio.to_thread(self._trash.in_trash)
-        except CorralError as error:
-            if self.is_open:
-                self.query_one(Heading).tell("")
-                self.query_one(Notice).fail(error)
-            return
-        self._looked = True
-        if self.is_open:
-            self._show()
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show)
-
-    def _show(self) -> None:
-        if not self._looked:
-            return
-        options, found = self.query_one(OptionList), self._found
-        highlighted = options.highlighted or 0
-        width, now = max(20, options.scrollable_content_region.width - 2), self._clock()
-        options.set_options(Option(_row(one, width, now)) for one in found)
-        options.highlighted = min(highlighted, len(found) - 1) if found else None
-        count = len(found)
+    def tell(self) -> None:
+        """How many there are, and what can be done."""
+        self.query_one(".detail").display = False
+        count = len(self.items)
         noun = "conversation" if count == 1 else "conversations"
-        self.query_one(Heading).tell(f"{count} {noun}" if found else "")
-        self.query_one(".hint").display = bool(found)
+        self.query_one(Heading).tell(f"{count} {noun}" if count else "")
         keys = [("Enter", "bring back", "bring_back"), ("Del", "delete for good", "delete")]
-        self.query_one(Hints).tell([*(keys if found else []), ("Esc", "close", "close")])
-        if not found:
+        self.query_one(Hints).tell([*(keys if count else []), CLOSE])
+        if not count:
             self.query_one(Notice).say(f"{self._said}. {NOTHING}" if self._said else NOTHING)
 
-    @property
-    def _chosen(self) -> InTrash | None:
-        number = self.query_one(OptionList).highlighted
-        return self._found[number] if number is not None and self._found else None
-
-    @work(exclusive=True, group="change")
     async def action_bring_back(self) -> None:
-        if (chosen := self._chosen) is None:
+        """Bring the one at the cursor back; a second key waits for the first one's end."""
+        if (chosen := self.chosen) is None:
             return
         id = chosen.conversation.id
         if await self._changed(self._trash.restore, id, f"“{_title(chosen)}” is back"):
@@ -124,7 +90,7 @@ class TrashScreen(Modal[list[int]]):
 
     @work(exclusive=True, group="change")
     async def action_delete(self) -> None:
-        if (chosen := self._chosen) is None:
+        if (chosen := self.chosen) is None:
             return
         text = f"“{_title(chosen)}” cannot be brought back then."
         if not await self.app.push_screen_wait(ConfirmDialog("Delete it for good?", text)):
@@ -144,7 +110,8 @@ class TrashScreen(Modal[list[int]]):
         if self.is_open:
             self._said = said
             notice.say(said)
-            self._look()
+            self.items = [one for one in self.items if one.conversation.id != id]
+            self.redraw()
         return True
 
     def action_close(self) -> None:

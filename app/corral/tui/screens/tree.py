@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -60,19 +60,18 @@ class TreeScreen(Modal[Choice | None]):
 
     def on_mount(self) -> None:
         self._show(self._start or self._conversing.dialogue.active)
-        self._catch_up()
+        self.call_after_refresh(self._catch_up)
 
-    @work(exclusive=True, group="tree")
     async def _catch_up(self) -> None:
         """Another corral may have gone on in this conversation."""
-        before = len(self._conversing.dialogue)
         try:
             await self._conversing.catch_up()
         except CorralError as error:
             if self.is_open:
                 self.query_one(Notice).fail(error)
             return
-        if self.is_open and len(self._conversing.dialogue) != before:
+        # The rest of a long conversation may have been read meanwhile, too.
+        if self.is_open and len(self._conversing.dialogue) != len(self._view.twigs):
             twig = self._view.twig
             self._show(twig.message.id if twig else None)
 
@@ -100,7 +99,9 @@ class TreeScreen(Modal[Choice | None]):
             detail.update("")
             self.query_one(Hints).tell([("u", "undo", "undo"), ("Esc", "close", "close")])
             return
-        facts = " · ".join(_facts(twig.message))
+        live = self._conversing.live
+        own = live is not None and live.answer is not None and live.answer.id == twig.message.id
+        facts = " · ".join(_facts(twig.message, own=own))
         # Two lines of words are enough to know what was said; a message may have megabytes.
         width = max(20, detail.content_size.width or 60)
         words = shorten(twig.message.text[: 8 * width], 2 * width - 4)
@@ -149,13 +150,12 @@ class TreeScreen(Modal[Choice | None]):
         if twig is not None:
             await self.app.copy(twig.message.text, "the message")  # type: ignore[attr-defined]
 
-    def action_delete(self) -> None:
-        self._delete(branch=True)
+    async def action_delete(self) -> None:
+        await self._delete(branch=True)
 
-    def action_delete_only(self) -> None:
-        self._delete(branch=False)
+    async def action_delete_only(self) -> None:
+        await self._delete(branch=False)
 
-    @work(exclusive=True, group="tree")
     async def _delete(self, *, branch: bool) -> None:
         twig, notice = self._view.twig, self.query_one(Notice)
         if twig is None:
@@ -174,7 +174,6 @@ class TreeScreen(Modal[Choice | None]):
             count = "1 message" if done.messages == 1 else f"{done.messages} messages"
             notice.say(f"Deleted {count} · u brings back what was deleted last")
 
-    @work(exclusive=True, group="tree")
     async def action_undo(self) -> None:
         notice = self.query_one(Notice)
         if self._conversing.live is not None:
@@ -198,13 +197,17 @@ def can_go_on(message: Message) -> bool:
     return message.role == "assistant" and not whole and message.status != "streaming"
 
 
-def _facts(message: Message) -> list[str]:
-    """Who wrote it, when, and what it was made with."""
+def _facts(message: Message, *, own: bool) -> list[str]:
+    """Who wrote it, when, and what it was made with.
+
+    Args:
+        own: it is an answer that is being written here.
+    """
     said = "You" if message.role == "user" else wording.model_of(message) or "Answer"
     facts = [said, time.strftime("%Y-%m-%d %H:%M", time.localtime(message.created))]
     if message.role == "assistant":
         parameters = message.parameters or {}
-        if ending := wording.ending(message):
+        if ending := "being written" if own else wording.ending(message):
             facts.append(ending)
         facts += wording.statistics(message)[:2]
         for name in ("seed", "temperature"):

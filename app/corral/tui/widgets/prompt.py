@@ -69,10 +69,10 @@ class Prompt(Vertical):
 
     def _tell_title(self) -> None:
         """What was noted, after vim's mode where that is not the one for typing."""
-        normal = self.area.vim is not None and self.area.vim.mode == "normal"
-        parts = [("NORMAL", "bold $primary")] if normal else []
+        mode = self.area.vim.mode if self.area.vim is not None else "insert"
+        parts = [(mode.upper(), "bold $primary")] if mode != "insert" else []
         if self._said:
-            parts.append(((" · " if normal else "") + self._said, "$quiet"))
+            parts.append(((" · " if parts else "") + self._said, "$quiet"))
         self.border_title = Content.assemble(*parts) if parts else None
 
     def show_context(

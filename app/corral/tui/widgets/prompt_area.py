@@ -40,6 +40,9 @@ _UNCLEAN = re.compile(
 )
 """What :func:`corral.text.clean` replaces; to look for it is ten times faster than to replace."""
 
+ARROWS = {"left": "h", "down": "j", "up": "k", "right": "l", "home": "0", "end": "$"}
+"""What they are in vim's visual modes."""
+
 Place = tuple[int, int]
 """Row and column."""
 
@@ -110,14 +113,21 @@ class PromptArea(TextArea):
         self.busy: Callable[[], bool] = lambda: False
         """Whether Esc has something to stop, which it does also on its way to normal mode."""
         self._recallable: Sequence[str] = ()
-        self._recalled: int | None = None
-        self._unsent = ""
+        self._back = 0
+        """How many prompts back the text in the box is; 0 for one that was not sent yet."""
+        self._left: dict[int, str] = {}
+        """What was written at each of these places when it was left: the arrows lose nothing."""
 
     def recallable(self, texts: Sequence[str]) -> None:
         """What ↑ and ↓ go through, the last one first; the same again changes nothing."""
-        if list(texts) != list(self._recallable):
-            self._recallable = texts
-            self._recalled = None
+        before = self._recallable
+        if list(texts) != list(before):
+            self._recallable, most = texts, min(len(texts), len(before))
+            self._left = {
+                at: text
+                for at, text in self._left.items()
+                if at == 0 or (at <= most and texts[-at] == before[-at])
+            }
 
     def use_vim(self, on: bool) -> None:
         """Switch vim's keys on or off."""
@@ -129,7 +139,7 @@ class PromptArea(TextArea):
         self._mode_changed()
 
     def _mode_changed(self) -> None:
-        self.set_class(self.vim is not None and self.vim.mode == "normal", "-normal")
+        self.set_class(self.vim is not None and self.vim.mode != "insert", "-normal")
         self.post_message(self.ModeChanged())
 
     # --- what comes in ----------------------------------------------------------------------------
@@ -164,6 +174,11 @@ class PromptArea(TextArea):
 
     def fill(self, text: str) -> None:
         """Put another text in, with the cursor at its end."""
+        self._back = 0
+        self._left.clear()
+        self._put(text)
+
+    def _put(self, text: str) -> None:
         self._folds.clear()
         text = typed(text)
         self.load_text(self._folds.fold_middle(text) if is_long(text) else text)
@@ -200,9 +215,11 @@ class PromptArea(TextArea):
                 self.post_message(self.TooLongToUnfold())
             else:
                 self.replace(text, *here, maintain_selection_offset=False)
-        elif not self.selection.is_empty:
-            text = self._folds.unfold(self.selected_text)
-            self.replace(self._folds.fold(text), *self.selection, maintain_selection_offset=False)
+        else:
+            start, end = self._selected()
+            text = self._folds.unfold(self.get_text_range(start, end))
+            if text:
+                self.replace(self._folds.fold(text), start, end, maintain_selection_offset=False)
 
     def _edge(self, place: Place, side: int) -> Place:
         """A place, or the begin (0) or end (1) of the folded text it is inside of."""
@@ -237,13 +254,22 @@ class PromptArea(TextArea):
 
     def action_copy(self) -> None:
         """Copy what is selected, folded texts whole."""
-        if self.selection.is_empty:
+        start, end = self._selected()
+        if start == end:
             raise SkipAction
-        self.app.copy_to_clipboard(self._folds.unfold(self.selected_text))
+        self.app.copy_to_clipboard(self._folds.unfold(self.get_text_range(start, end)))
+
+    def _selected(self) -> tuple[Place, Place]:
+        """Where what is selected begins and ends; vim's visual modes are left with it."""
+        start, end = sorted(self.selection)
+        if self.vim is not None and self.vim.selecting:
+            start, end = self.vim.selected
+            self.vim.switch("normal")
+        return start, end
 
     def action_cut(self) -> None:
         """The same, and take it out; without a selection the line."""
-        start, end = self.selection
+        start, end = self._selected()
         if start == end:
             start, end = (start[0], 0), (start[0] + 1, 0)
         result = self.delete(start, end, maintain_selection_offset=False)
@@ -262,13 +288,17 @@ class PromptArea(TextArea):
                 self.vim.switch("normal")
                 return
             self.vim.switch("normal")
-        elif self.vim.mode == "normal" and event.is_printable and event.character:
+        elif self.vim.mode == "insert":
+            return
+        elif event.is_printable and event.character:
             if event.character == "/" and not self.text:
                 self.vim.switch("insert")
                 return
             self.vim.key(event.character)
-        elif self.vim.mode == "normal" and event.key == "backspace":
-            self.action_cursor_left()
+        elif event.key == "ctrl+r":
+            self.redo()
+        elif event.key == "backspace" or (self.vim.selecting and event.key in ARROWS):
+            self.vim.key(ARROWS.get(event.key, "h"))
         else:
             return
         event.stop()
@@ -276,7 +306,7 @@ class PromptArea(TextArea):
 
     def press(self, character: str) -> None:
         """A printable key that was pressed elsewhere and is meant for the text."""
-        if self.vim is not None and self.vim.mode == "normal":
+        if self.vim is not None and self.vim.mode != "insert":
             self.vim.key(character)
         else:
             self.insert(character)
@@ -311,15 +341,10 @@ class PromptArea(TextArea):
             self._recall(1)
 
     def _recall(self, step: int) -> None:
-        count = len(self._recallable)
-        at = count if self._recalled is None else self._recalled
-        to = at + step
-        if not 0 <= to <= count:
+        at = min(self._back, len(self._recallable))
+        to = at - step
+        if not 0 <= to <= len(self._recallable):
             return
-        if at == count:
-            self._unsent = self.whole
-        elif self.whole != typed(self._recallable[at]):
-            # A recalled text that was changed is no longer one: it is not thrown away.
-            return
-        self.fill(self._unsent if to == count else self._recallable[to])
-        self._recalled = None if to == count else to
+        self._left[at] = self.whole
+        self._put(self._left.get(to, self._recallable[-to] if to else ""))
+        self._back = to

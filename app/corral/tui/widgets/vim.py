@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Literal
 
 from textual.widgets import TextArea
+from textual.widgets.text_area import Selection
 
-Mode = Literal["insert", "normal"]
-Place = tuple[int, int]
-"""Row and column."""
+from corral.tui.widgets.vim_motions import Motions, Place, indent
+
+Mode = Literal["insert", "normal", "visual", "visual line"]
 
 _COMMAND = re.compile(
-    r"(?P<count>[1-9]\d*)?(?P<name>[xXDCYSsJpPuiaIAoO~]|r.)\Z",
+    r"(?P<count>[1-9]\d*)?(?P<name>[xXDCYSsJpPuiaIAoO~vV]|r.)\Z",
     re.DOTALL,
 )
 _MOTION = re.compile(
@@ -21,9 +22,18 @@ _MOTION = re.compile(
     r"(?P<motion>[hjklwbeWBE$^G]|(?<!\d)0|gg|[fFtT].|(?<=[dcy])[ia][wW]|(?<=d)d|(?<=c)c|(?<=y)y)\Z",
     re.DOTALL,
 )
+_VISUAL = re.compile(
+    r"(?P<count>[1-9]\d*)?(?:(?P<name>[vVydcxXsSDCRYJpPoOuU~]|r.)"
+    r"|(?P<motion>[hjklwbeWBE$^G]|(?<!\d)0|gg|[fFtT].|[ia][wW]))\Z",
+    re.DOTALL,
+)
 _BEGINNING = re.compile(
     r"(?:[1-9]\d*)?(?:[dcy](?:[1-9]\d*)?)?(?:g|[fFtT]|(?<=[dcy])[ia]|(?<![dcy])r)?\Z"
 )
+_VISUAL_BEGINNING = re.compile(r"(?:[1-9]\d*)?[gfFtTiar]?\Z")
+_OPERATORS = dict(zip("dDxXyYcCsSR", "ddddyyccccc", strict=True))
+"""What the letters of a visual mode do, those that are capital with whole lines."""
+
 _MOST = 9_999
 """Largest count: more would only be a slip."""
 _LARGEST = 1_000_000
@@ -48,22 +58,41 @@ class Vim:
         self._register = ""
         self._whole_lines = False
         """Whether the register holds whole lines."""
+        self._anchor: Place = (0, 0)
+        """Where what is selected begins; the cursor is its other end."""
         self.mode: Mode = "insert"
+
+    @property
+    def selecting(self) -> bool:
+        """Whether it is one of the visual modes."""
+        return self.mode.startswith("visual")
+
+    @property
+    def selected(self) -> tuple[Place, Place]:
+        """What the commands of a visual mode mean: from, and up to."""
+        start, last = sorted([self._clamp(self._anchor), self._place])
+        length = len(self._line(last[0]))
+        if self.mode == "visual line":
+            return (start[0], 0), (last[0], length)
+        return start, (last[0], min(last[1] + 1, length))
 
     def switch(self, mode: Mode) -> None:
         """Go into a mode, as with Esc and ``i``."""
         self._typed = ""
         if mode != self.mode:
-            self.mode = mode
+            before, self.mode = self.mode, mode
+            row, column = self._place
             if mode == "normal":
-                row, column = self._place
-                self._go((row, max(0, column - 1)))
+                self._go((row, max(0, column - (before == "insert"))))
+                self.keep_inside()
             self._changed()
 
     def key(self, character: str) -> None:
-        """A printable key in normal mode."""
+        """A printable key in normal mode, or in a visual one."""
         self._typed += character
-        if found := _COMMAND.match(self._typed):
+        if self.selecting:
+            self._visual_key()
+        elif found := _COMMAND.match(self._typed):
             self._typed = ""
             count = min(_MOST, int(found["count"] or 1))
             self._command(found["name"], count)
@@ -83,6 +112,105 @@ class Vim:
         if column and column >= len(self._line(row)):
             self._go((row, len(self._line(row)) - 1))
 
+    # --- visual modes -----------------------------------------------------------------------------
+
+    def _visual_key(self) -> None:
+        found = _VISUAL.match(self._typed)
+        if found is None:
+            if not _VISUAL_BEGINNING.match(self._typed):
+                self._typed = ""
+            return
+        self._typed = ""
+        count = min(_MOST, int(found["count"] or 1))
+        if motion := found["motion"]:
+            self._extend(motion, count, given=bool(found["count"]))
+        else:
+            self._visual_command(found["name"], count)
+
+    def _extend(self, motion: str, count: int, *, given: bool) -> None:
+        """Move the cursor, and what is selected with it."""
+        to: Place | None
+        row, column = self._place
+        if motion in "jk" and self.mode == "visual line":
+            to = min(self._last, max(0, row + (count if motion == "j" else -count))), 0
+        elif motion in "jk":
+            for _ in range(min(count, self._last + 1)):
+                area = self._area
+                (area.action_cursor_up if motion == "k" else area.action_cursor_down)(True)
+            to = self._place
+        elif motion[0] in "ia":
+            to = None
+            if (word := self._motions.around((row, column), motion)) is not None:
+                if self._anchor == (row, column):
+                    self._anchor = word[0]
+                to = (row, word[1][1] - 1)
+        else:
+            to = self._motions.target((row, column), motion, count, given=given)
+        if to is not None:
+            self._select(to)
+
+    def _select(self, place: Place) -> None:
+        """Show what is selected from the anchor to a place, both characters included."""
+        row, column = self._anchor = self._clamp(self._anchor)
+        place = (place[0], min(place[1], max(0, len(self._line(place[0])) - 1)))
+        back = place < self._anchor
+        if self.mode == "visual line":
+            back = place[0] < row
+            column = len(self._line(row)) if back else 0
+            place = (place[0], 0 if back else len(self._line(place[0])))
+        elif back:
+            column = min(len(self._line(row)), column + 1)
+        self._area.selection = Selection((row, column), place)
+        self._area.scroll_cursor_visible()
+
+    def _clamp(self, place: Place) -> Place:
+        """The place, or the nearest one: the text may have become another one."""
+        row = min(place[0], self._last)
+        return row, min(place[1], len(self._line(row)))
+
+    def _visual_command(self, name: str, count: int) -> None:
+        whole = self.mode == "visual line"
+        if name == "o" or name == "O":
+            at, self._anchor = self._anchor, self._place
+            self._select(self._clamp(at))
+            return
+        if name in ("v", "V"):
+            wanted: Mode = "visual" if name == "v" else "visual line"
+            at = self._place
+            self.switch("normal" if wanted == self.mode else wanted)
+            if self.selecting:
+                self._select(at)
+            return
+        start, end = self.selected
+        self.switch("normal")
+        self._go(start)
+        if (operator := _OPERATORS.get(name)) is not None:
+            if whole or name.isupper():
+                self._lines(operator, start[0], end[0])
+            else:
+                self._operate(operator, start, end)
+        elif name == "J":
+            self._join(max(1, end[0] - start[0]))
+        elif name in "pP":
+            self._put_over(start, end, count, whole=whole)
+        else:
+            text = self._area.get_text_range(start, end)
+            self._replace(_recased(text, name), start, end)
+            self._go(start)
+        if self.mode == "normal":
+            self.keep_inside()
+
+    def _put_over(self, start: Place, end: Place, count: int, *, whole: bool) -> None:
+        """Put the register in for what is selected, which then is the register."""
+        if count * len(self._register) > _LARGEST:
+            return
+        text = "\n".join([self._register] * count) if self._whole_lines else self._register * count
+        if self._whole_lines and not whole:
+            text = f"\n{text}\n"
+        self._take(start, end, lines=whole)
+        self._replace(text, start, end)
+        self._go(start)
+
     # --- the text ---------------------------------------------------------------------------------
 
     @property
@@ -92,6 +220,10 @@ class Vim:
     @property
     def _last(self) -> int:
         return self._area.document.line_count - 1
+
+    @property
+    def _motions(self) -> Motions:
+        return Motions(self._area.document)
 
     def _line(self, row: int) -> str:
         return self._area.document.get_line(row)
@@ -137,6 +269,10 @@ class Vim:
                 if column + count <= len(line):
                     self._replace(name[1] * count, (row, column), (row, column + count))
                     self._go((row, column + count - 1))
+            case "v" | "V":
+                self._anchor = (row, column)
+                self.switch("visual" if name == "v" else "visual line")
+                self._select((row, column))
             case _:
                 self._begin(name, row, column, line)
         if name in ("s", "C"):
@@ -150,7 +286,7 @@ class Vim:
         elif name == "A":
             self._go((row, len(line)))
         elif name == "I":
-            self._go((row, _indent(line)))
+            self._go((row, indent(line)))
         elif name == "o":
             self._replace("\n", (row, len(line)), (row, len(line)))
         elif name == "O":
@@ -170,7 +306,7 @@ class Vim:
             line, following = self._line(row).rstrip(), self._line(row + 1)
             space = " " if line and following.strip() else ""
             start = (row, len(line))
-            self._replace(space, start, (row + 1, _indent(following)))
+            self._replace(space, start, (row + 1, indent(following)))
             self._go(start)
 
     def _put(self, count: int, *, before: bool) -> None:
@@ -200,7 +336,8 @@ class Vim:
             self._lines(operator, row, row + count - 1)
             return
         if operator and motion[0] in "ia":
-            self._word_here(operator, motion)
+            if (word := self._motions.around((row, column), motion)) is not None:
+                self._operate(operator, *word)
             return
         if not operator and motion in "jk":
             for _ in range(min(count, self._last + 1)):
@@ -209,7 +346,7 @@ class Vim:
             return
         if operator == "c" and motion in "wW" and self._line(row)[column : column + 1].strip():
             motion = "e" if motion == "w" else "E"  # as in vi: the space behind the word stays
-        to = self._target(motion, count, given=given)
+        to = self._motions.target((row, column), motion, count, given=given)
         if to is None:
             return
         if not operator:
@@ -225,7 +362,8 @@ class Vim:
             self._operate(operator, start, end)
 
     def _operate(self, operator: str, start: Place, end: Place) -> None:
-        self._take(start, end)
+        if start != end:
+            self._take(start, end)
         if operator == "y":
             self._go(start)
             return
@@ -250,119 +388,11 @@ class Vim:
             start = (first - 1, len(self._line(first - 1)))
         self._replace("", start, end)
         row = min(first, self._last)
-        self._go((row, _indent(self._line(row))))
-
-    def _word_here(self, operator: str, motion: str) -> None:
-        """``iw``, ``aw``: the word, or the space, under the cursor."""
-        row, column = self._place
-        line = self._line(row)
-        if not line:
-            return
-        big = motion[1] == "W"
-        kind = _kind(line[min(column, len(line) - 1)], big)
-        start = end = min(column, len(line) - 1)
-        while start and _kind(line[start - 1], big) == kind:
-            start -= 1
-        while end < len(line) and _kind(line[end], big) == kind:
-            end += 1
-        if motion[0] == "a":
-            while end < len(line) and line[end].isspace():
-                end += 1
-        self._operate(operator, (row, start), (row, end))
-
-    def _target(self, motion: str, count: int, *, given: bool) -> Place | None:
-        """Where a motion leads; None where it leads nowhere."""
-        row, column = self._place
-        line = self._line(row)
-        match motion[0]:
-            case "h":
-                return row, max(0, column - count)
-            case "l":
-                return row, min(len(line), column + count)
-            case "0":
-                return row, 0
-            case "^":
-                return row, _indent(line)
-            case "$":
-                below = min(self._last, row + count - 1)
-                return below, max(0, len(self._line(below)) - 1)
-            case "j" | "k":
-                to = row + (count if motion == "j" else -count)
-                return (to, 0) if 0 <= to <= self._last else None
-            case "g" | "G":
-                to = count - 1 if given else 0 if motion == "gg" else self._last
-                to = min(to, self._last)
-                return to, _indent(self._line(to))
-            case "f" | "F" | "t" | "T":
-                return self._find(motion[0], motion[1], count)
-        place: Place = (row, column)
-        for _ in range(count):
-            place = self._word(place, motion)
-        return place
-
-    def _find(self, how: str, sign: str, count: int) -> Place | None:
-        row, column = self._place
-        line, at = self._line(row), column
-        for _ in range(count):
-            at = line.find(sign, at + 1) if how in "ft" else line.rfind(sign, 0, max(0, at))
-            if at < 0:
-                return None
-        return row, at + {"f": 0, "F": 0, "t": -1, "T": 1}[how]
-
-    def _word(self, place: Place, motion: str) -> Place:
-        """One word on: ``w``, ``b``, ``e``, and with a capital letter only by spaces."""
-        big = motion.isupper()
-        if motion in "bB":
-            return self._word_before(place, big)
-        row, column = place
-        line = self._line(row)
-        if motion in "wW":
-            kind = _kind(line[column], big) if column < len(line) else ""
-            while column < len(line) and kind and _kind(line[column], big) == kind:
-                column += 1
-        else:
-            column += 1
-        while True:
-            while column < len(line) and line[column].isspace():
-                column += 1
-            if column < len(line) or row == self._last:
-                break
-            row, column = row + 1, 0
-            line = self._line(row)
-            if not line and motion in "wW":
-                return row, 0  # an empty line is a word
-        if motion in "eE" and column < len(line):
-            kind = _kind(line[column], big)
-            while column + 1 < len(line) and _kind(line[column + 1], big) == kind:
-                column += 1
-        return row, min(column, len(line))
-
-    def _word_before(self, place: Place, big: bool) -> Place:
-        row, column = place
-        line = self._line(row)
-        while True:
-            while column and line[column - 1].isspace():
-                column -= 1
-            if column or not row:
-                break
-            row -= 1
-            line = self._line(row)
-            column = len(line)
-            if not line:
-                return row, 0
-        if column:
-            kind = _kind(line[column - 1], big)
-            while column and _kind(line[column - 1], big) == kind:
-                column -= 1
-        return row, column
+        self._go((row, indent(self._line(row))))
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _kind(sign: str, big: bool) -> str:
-    """What belongs together in a word: letters, other signs, or space."""
-    if sign.isspace():
-        return " "
-    return "a" if big or sign.isalnum() or sign == "_" else "."
+def _recased(text: str, name: str) -> str:
+    """What ``~ u U`` and ``rX`` make of what is selected."""
+    if name[0] == "r":
+        return re.sub(r"[^\n]", lambda _: name[1], text)
+    return {"~": text.swapcase, "u": text.lower, "U": text.upper}[name]()
