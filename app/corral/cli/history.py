@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from corral.chat.conversation import Conversation
+from corral.chat.finding import Filters
 from corral.cli.history_branches import fork, prune, tree, undo
+from corral.cli.history_finding import filtering, filters_of
 from corral.cli.history_moving import backup, export_conversations, import_conversations, restore
 from corral.cli.history_trash import archive, file_away, pin, trash, undelete
 from corral.cli.output import errors, note, print_json, say, table
@@ -35,14 +37,16 @@ for command in (tree, fork, prune, undo):
 
 
 @history.command("list")
+@filtering
 @click.option("--archived", is_flag=True, help="The archived ones.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @_JSON
-def list_conversations(archived: bool, limit: int | None, as_json: bool) -> None:
+def list_conversations(archived: bool, limit: int | None, as_json: bool, **options: Any) -> None:
     """List conversations: pinned first, then the latest."""
     with errors(as_json=as_json, paths=Paths.from_environment):
+        filters = filters_of(options, archived=archived)
         parts = build(Paths.from_environment())
-        found = parts.store.conversations(archived=archived, limit=limit)
+        found = parts.store.filtered(filters, limit)
         parts.close_stores()
         if as_json:
             print_json([_record(conversation) for conversation in found])
@@ -54,14 +58,17 @@ def list_conversations(archived: bool, limit: int | None, as_json: bool) -> None
                         "★" if conversation.pinned else "",
                         _date(conversation.updated),
                         str(conversation.messages),
+                        shorten(conversation.folder, 24),
                         shorten(conversation.title, 60),
                     ]
                     for conversation in found
                 ],
-                ["Id", "", "Last used", "Messages", "Title"],
+                ["Id", "", "Last used", "Messages", "Folder", "Title"],
             )
-        else:
+        elif filters == Filters(archived=False):
             note("There are no conversations yet.")
+        else:
+            note("There are none like that.")
 
 
 @history.command()
@@ -100,13 +107,16 @@ def show(id: int, as_json: bool) -> None:
 
 @history.command()
 @click.argument("query")
+@filtering
+@click.option("--archived", is_flag=True, help="Only archived ones; else they are found, too.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @_JSON
-def search(query: str, limit: int, as_json: bool) -> None:
+def search(query: str, archived: bool, limit: int, as_json: bool, **options: Any) -> None:
     """Search titles and messages; the last word may be unfinished."""
     with errors(as_json=as_json, paths=Paths.from_environment):
+        filters = filters_of(options, archived=True if archived else None)
         parts = build(Paths.from_environment())
-        hits = parts.store.search(query, limit)
+        hits = parts.store.search(query, limit, filters)
         parts.close_stores()
         if as_json:
             print_json(
@@ -122,7 +132,8 @@ def search(query: str, limit: int, as_json: bool) -> None:
             return
         for hit in hits:
             say(f"{hit.conversation.id:>6}  {shorten(hit.conversation.title, 60)}")
-            say(f"        {shorten(_plain(hit.snippet), 90)}")
+            if hit.snippet:
+                say(f"        {shorten(_plain(hit.snippet), 90)}")
         if not hits:
             note("Nothing was found.")
 
@@ -176,6 +187,8 @@ def _record(conversation: Conversation) -> dict[str, Any]:
         "model": conversation.model,
         "pinned": conversation.pinned,
         "archived": conversation.archived,
+        "folder": conversation.folder,
+        "preset": conversation.preset,
     }
 
 

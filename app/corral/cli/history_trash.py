@@ -109,12 +109,13 @@ def pin(ids: tuple[int, ...], undo: bool, as_json: bool) -> None:
 @JSON
 def file_away(ids: tuple[int, ...], folder: str, as_json: bool) -> None:
     """Put conversations into a folder, which is there as long as something is in it."""
-    levels = [level.strip() for level in clean_line(folder).split("/")]
-    _change(ids, "file", as_json=as_json, folder="/".join(filter(None, levels)))
+    _change(ids, "file", as_json=as_json, folder=clean_line(folder))
 
 
 def _change(ids: tuple[int, ...], action: str, *, as_json: bool, **changes: Any) -> None:
     with opened(as_json=as_json) as parts:
+        if "folder" in changes:
+            changes["folder"] = parts.store.folder_named(changes["folder"])
         deeds = Deeds(action, as_json=as_json)
         for id in ids:
             with deeds.each(str(id)):

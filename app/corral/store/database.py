@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 
-from corral.errors import NotFound, StoreError
+from corral.errors import DoesNotFit, NotFound, StoreError
 from corral.store import reserve
 
 MEMORY = Path(":memory:")
@@ -43,6 +43,7 @@ class DamagedError(StoreError):
 
 class DiskFullError(StoreError):
     title = "The disk is full"
+    exit_code = DoesNotFit.exit_code
 
 
 class LockedError(StoreError):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Container
 from dataclasses import dataclass
 
 import apsw
 
 from corral.chat.conversation import Conversation
+from corral.chat.finding import Filters
 from corral.store.database import row, rows
 from corral.store.parts import Part
-from corral.store.records import SELECT_CONVERSATION, decode, storable, to_conversation
+from corral.store.records import SELECT_CONVERSATION, decode, from_json, storable, to_conversation
 
 Value = int | float | str | bytes | None
 """What SQLite knows."""
@@ -39,6 +42,7 @@ _IN_TITLES = """
     SELECT c.id, CAST(highlight(title_search, 0, ?3, ?4) AS BLOB)
     FROM title_search AS s JOIN conversation AS c ON c.id = s.rowid
     WHERE s.title_search MATCH ?1 AND c.deleted IS NULL
+    AND (?5 IS NULL OR c.id IN (SELECT value FROM json_each(?5)))
     ORDER BY s.rank, c.updated DESC LIMIT ?2
 """
 
@@ -47,12 +51,25 @@ _LETTERS_IN_TEXTS = """
     FROM message AS m JOIN conversation AS c ON c.id = m.conversation
     WHERE m.text LIKE ?1 ESCAPE '\\' AND m.status <> 'streaming' AND c.deleted IS NULL
     AND m.deleted IS NULL
+    AND (?3 IS NULL OR c.id IN (SELECT value FROM json_each(?3)))
     GROUP BY m.conversation ORDER BY c.updated DESC LIMIT ?2
 """
 
 _LETTERS_IN_TITLES = """
     SELECT id FROM conversation WHERE title LIKE ?1 ESCAPE '\\' AND deleted IS NULL
+    AND (?3 IS NULL OR id IN (SELECT value FROM json_each(?3)))
     ORDER BY updated DESC LIMIT ?2
+"""
+
+_PLACES = """
+    SELECT id, CAST(folder AS BLOB), CAST(preset AS BLOB), created, updated, pinned, archived,
+    CAST(model AS BLOB) FROM conversation WHERE deleted IS NULL
+    ORDER BY pinned DESC, updated DESC, id DESC
+"""
+
+_ANSWERED_BY = """
+    SELECT DISTINCT conversation, CAST(model AS BLOB) FROM message
+    WHERE model IS NOT NULL AND deleted IS NULL
 """
 
 
@@ -65,23 +82,70 @@ class Hit:
     """Its best matching message; None when only the title matches."""
     snippet: str
     """A piece of that message, or the title; the matched words stand between
-    :data:`MATCH_START` and :data:`MATCH_END`."""
+    :data:`MATCH_START` and :data:`MATCH_END`. Empty where there were no words."""
 
 
 class Search(Part):
-    def search(self, query: str, limit: int = 50) -> list[Hit]:
+    def search(self, query: str, limit: int = 50, filters: Filters = Filters()) -> list[Hit]:
         """The best matching conversations, one hit each; those whose title matches come first.
 
         All words must occur; the last one may be unfinished. Where no word matches, and for signs
-        that are no words, such as emoji, the letters are searched as they stand.
+        that are no words, such as emoji, the letters are searched as they stand. Filters without
+        words find all they admit, pinned ones first, then the most recently used.
         """
         query = storable(query)[:_LONGEST_QUERY].replace("\0", " ").strip()
-        if not query or limit <= 0:
+        if not (query or filters) or limit <= 0:
             return []
         with self._database.snapshot() as connection:
+            wanted = admitted(connection, filters) if filters else None
+            if not query:
+                ids = list(wanted or ())[:limit]
+                found = conversations_of(connection, ids)
+                return [Hit(found[id], None, "") for id in ids]
             expression = to_expression(query)
-            hits = _by_words(connection, expression, limit) if expression else []
-            return hits or _by_letters(connection, query, limit)
+            hits = _by_words(connection, expression, limit, wanted) if expression else []
+            return hits or _by_letters(connection, query, limit, wanted)
+
+    def model_names(self) -> list[str]:
+        """Of every model that is chosen in a conversation or gave an answer, in their order."""
+        with self._database.snapshot() as connection:
+            found = set().union(*_models(connection).values())
+        return sorted(found, key=str.casefold)
+
+
+def admitted(connection: apsw.Connection, filters: Filters) -> dict[int, None]:
+    """The conversations outside the trash that the filters admit, in the order of the list."""
+    found: dict[int, None] = {}
+    for id, folder, preset, created, updated, pinned, archived, _ in rows(connection, _PLACES):
+        if filters.admits(
+            folder=decode(folder) or "",
+            preset=decode(preset) or "",
+            created=created,
+            updated=updated,
+            pinned=bool(pinned),
+            archived=bool(archived),
+        ):
+            found[id] = None
+    if filters.model:
+        models = _models(connection)
+        found = {id: None for id in found if filters.admits_models(models.get(id, ()))}
+    return found
+
+
+def _models(connection: apsw.Connection) -> dict[int, set[str]]:
+    """The names of the models of each conversation."""
+    names: dict[int, set[str]] = {}
+    for id, *_, model in rows(connection, _PLACES):
+        if chosen := decode(model):
+            names.setdefault(id, set()).add(chosen)
+    known: dict[bytes, str | None] = {}
+    for id, model in rows(connection, _ANSWERED_BY):
+        if model not in known:
+            name = (from_json(model) or {}).get("name")
+            known[model] = name if isinstance(name, str) else None
+        if answered := known[model]:
+            names.setdefault(id, set()).add(answered)
+    return names
 
 
 def to_expression(query: str) -> str:
@@ -98,12 +162,18 @@ def _is_letter(sign: str) -> bool:
     return unicodedata.category(sign)[0] in "LN"
 
 
-def _by_words(connection: apsw.Connection, expression: str, limit: int) -> list[Hit]:
-    texts = _in_texts(connection, expression, limit)
-    marked = (expression, limit, MATCH_START, MATCH_END)
+_Wanted = dict[int, None] | None
+"""The only conversations that may be found; None is all."""
+
+
+def _by_words(
+    connection: apsw.Connection, expression: str, limit: int, wanted: _Wanted
+) -> list[Hit]:
+    texts = _in_texts(connection, expression, limit, wanted)
+    marked = (expression, limit, MATCH_START, MATCH_END, _listed(wanted))
     titles: dict[int, bytes] = dict(rows(connection, _IN_TITLES, marked))
     ids = list(dict.fromkeys([*titles, *texts]))[:limit]
-    conversations = _conversations(connection, ids)
+    conversations = conversations_of(connection, ids)
     hits = []
     for id in ids:
         message, snippet = texts.get(id, (None, titles.get(id)))
@@ -111,14 +181,19 @@ def _by_words(connection: apsw.Connection, expression: str, limit: int) -> list[
     return hits
 
 
+def _listed(wanted: _Wanted) -> str | None:
+    return None if wanted is None else json.dumps(list(wanted))
+
+
 def _in_texts(
-    connection: apsw.Connection, expression: str, limit: int
+    connection: apsw.Connection, expression: str, limit: int, wanted: Container[Value] | None
 ) -> dict[int, tuple[int, bytes | None]]:
     """The best message of each conversation with its snippet; the best conversation first."""
-    seen: set[tuple[Value, ...]] = set()
+    seen: set[Value] = set()
 
-    def first_of(*conversation: Value) -> Value:
-        if conversation in seen:
+    def first_of(*values: Value) -> Value:
+        (conversation,) = values
+        if conversation in seen or (wanted is not None and conversation not in wanted):
             return False
         seen.add(conversation)
         return True
@@ -139,12 +214,13 @@ def _in_texts(
     return {-minus: (message, snippet) for _, minus, message, snippet in found[:limit]}
 
 
-def _by_letters(connection: apsw.Connection, query: str, limit: int) -> list[Hit]:
+def _by_letters(connection: apsw.Connection, query: str, limit: int, wanted: _Wanted) -> list[Hit]:
     pattern = "%" + re.sub(r"([\\%_])", r"\\\1", query) + "%"
-    texts: dict[int, int] = dict(rows(connection, _LETTERS_IN_TEXTS, (pattern, limit)))
-    titles = [id for (id,) in rows(connection, _LETTERS_IN_TITLES, (pattern, limit))]
+    asked = (pattern, limit, _listed(wanted))
+    texts: dict[int, int] = dict(rows(connection, _LETTERS_IN_TEXTS, asked))
+    titles = [id for (id,) in rows(connection, _LETTERS_IN_TITLES, asked)]
     ids = list(dict.fromkeys([*titles, *texts]))[:limit]
-    conversations = _conversations(connection, ids)
+    conversations = conversations_of(connection, ids)
     hits = []
     for id in ids:
         conversation = conversations[id]
@@ -158,10 +234,10 @@ def _by_letters(connection: apsw.Connection, query: str, limit: int) -> list[Hit
     return hits
 
 
-def _conversations(connection: apsw.Connection, ids: list[int]) -> dict[int, Conversation]:
-    """All of them; they are there, because a search found them in the same snapshot."""
-    marks = ",".join("?" * len(ids))
-    found = rows(connection, f"{SELECT_CONVERSATION} WHERE c.id IN ({marks})", ids)
+def conversations_of(connection: apsw.Connection, ids: list[int]) -> dict[int, Conversation]:
+    """All of them; they are there, because they were found in the same snapshot."""
+    chosen = "WHERE c.id IN (SELECT value FROM json_each(?))"
+    found = rows(connection, SELECT_CONVERSATION + chosen, (json.dumps(ids),))
     return {values[0]: to_conversation(values) for values in found}
 
 
