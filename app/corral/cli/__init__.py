@@ -13,6 +13,7 @@ from corral import __version__
 
 _COMMANDS = {
     "ask": "One turn, streamed to stdout",
+    "compare": "The same prompt to several models, presets or parameters",
     "models": "Models: list, search, show, pull, import, adopt, verify, remove, fit",
     "history": "Conversations: list, search, delete, export, import, backup, restore",
     "presets": "Personas and tasks: list, show",

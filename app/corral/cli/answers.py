@@ -1,4 +1,4 @@
-"""``corral ask`` without a question: the last answer goes on, or is made again."""
+"""An answer on the command line: what is printed of it, and one that goes on or is made again."""
 
 from __future__ import annotations
 
@@ -7,14 +7,44 @@ from typing import Any, TypeVar
 
 import click
 
-from corral.chat.conversation import Conversation, active_path
-from corral.chatting import Options, Turn
+from corral.chat.conversation import Conversation, Message, active_path
+from corral.chatting import Options, Turn, Working
 from corral.errors import NotFound, UsageError
 from corral.parts import Parts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 GO_ON, AGAIN = "go on", "again"
+
+_STAGES = {
+    "loading": "Loading the model",
+    "condensing": "Condensing what no longer fits",
+    "reading": "Reading",
+}
+
+
+def done_record(message: Message, *, saved: bool) -> dict[str, Any]:
+    """The contract's ``done`` object.
+
+    Args:
+        saved: whether its conversation is on disk.
+    """
+    return {
+        "type": "done",
+        "conversation": message.conversation if saved else None,
+        "message": message.id if saved else None,
+        "text": message.text,
+        "stop_reason": message.stop_reason,
+        "model": message.model or {},
+        "usage": message.usage or {},
+        "timings": message.timings or {},
+    }
+
+
+def stage(working: Working) -> str:
+    """What goes on before the words come, for the status line."""
+    share = f" {100 * working.done / working.total:.0f} %" if working.total else ""
+    return _STAGES.get(working.stage, "Waiting") + share
 
 
 def answer_options(command: F) -> F:
@@ -47,9 +77,11 @@ def begin(
         NotFound: there is no answer that could go on or be made again.
     """
     chatting = parts.chatting
-    if redo is None:
+    if redo is None and text:
         return chatting.send(conversation.id, text, options)
     path = active_path(parts.store.messages(conversation.id), conversation.active)
+    if redo is None and path:
+        return chatting.write(path[-1], options)
     if redo == AGAIN and path:
         return chatting.regenerate(path[-1], options)
     for message in reversed(path):

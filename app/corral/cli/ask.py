@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
-import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,22 +14,30 @@ from corral import adapting
 from corral.chat.conversation import Conversation
 from corral.chat.window import POLICIES
 from corral.chatting import Finished, LeftOut, Notice, Options, Sent, Turn, Words, Working
-from corral.cli.answers import answer_options, begin, existing, refuse_prompt
+from corral.cli.answers import (
+    answer_options,
+    begin,
+    done_record,
+    existing,
+    refuse_prompt,
+    stage,
+)
 from corral.cli.output import StatusLine, errors, note, print_json, report
 from corral.cli.presets import form_options, keep_preset, with_form
+from corral.cli.stdin import prompt_text
+from corral.cli.texts import (
+    check,
+    kept_as_text,
+    nth,
+    refuse_together,
+    tell_alternatives,
+    text_options,
+)
 from corral.errors import UsageError
 from corral.parts import Parts, build
 from corral.paths import Paths
 from corral.text import clean
-
-STDIN_LIMIT = 4 * 1024 * 1024
-"""Bytes read from stdin at the most: far more than any window holds."""
-
-_STAGES = {
-    "loading": "Loading the model",
-    "condensing": "Condensing what no longer fits",
-    "reading": "Reading",
-}
+from corral.writing import preview
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "max_tokens")
 
@@ -43,7 +48,6 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed",
 @click.option("-s", "--system", metavar="TEXT", help="System prompt.")
 @click.option("-c", "--conversation", type=int, metavar="ID", help="Go on with this one.")
 @click.option("--continue", "latest", is_flag=True, help="Go on with the latest conversation.")
-@click.option("--complete", is_flag=True, help="Continue the text, without any chat format.")
 @click.option("--format", metavar="NAME", help="Prompt format, over what is known of the model.")
 @click.option(
     "--adapter",
@@ -52,6 +56,7 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed",
     metavar="FILE[:SCALE]",
     help="LoRA adapter by file or name; again for several, off for none.",
 )
+@text_options
 @form_options
 @answer_options
 @click.option("--temperature", type=float, help="0 always takes the likeliest token.")
@@ -84,6 +89,8 @@ def ask(
     conversation: int | None,
     latest: bool,
     complete: bool,
+    candidates: int,
+    alternatives: int | None,
     format: str | None,
     adapters: tuple[str, ...],
     preset: str | None,
@@ -100,13 +107,15 @@ def ask(
     """Ask PROMPT and stream the answer; text from stdin is appended to it."""
     with errors(as_json=as_json, paths=Paths.from_environment):
         refuse_prompt(redo, prompt, dry_run=dry_run)
+        refuse_together(redo, candidates, alternatives, dry_run=dry_run)
         latest = latest or (redo is not None and conversation is None)
-        if no_save and (latest or conversation is not None) and not dry_run:
+        goes_on = latest or conversation is not None
+        if no_save and goes_on and not dry_run and not alternatives:
             raise UsageError(
                 "--no-save keeps nothing, so it cannot go on with a conversation",
                 hint="Leave out one of the two.",
             )
-        text = "" if redo else _prompt_text(prompt)
+        text = "" if redo else prompt_text(prompt, needed=not goes_on)
         parts = build(Paths.from_environment(), save=dry_run or not no_save)
         options = Options(
             model=model,
@@ -116,65 +125,23 @@ def ask(
             adapters=adapting.parse_all(adapters),
         )
         options = with_form(options, preset, labels, schema_file, grammar_file)
-        if not as_json:
-            for notice in parts.notices:
-                note(f"corral: {notice}")
         # What is wrong with the request itself is told before anything is written.
         found = existing(_existing(parts, conversation, latest), redo)
+        check(found, options, something=bool(redo or text), alternatives=alternatives)
         plan = parts.chatting.planner.plan(found, options)
-        if options.schema and not as_json:
-            for line in plan.form_notes:
+        if not as_json:
+            for line in (*parts.notices, *(plan.form_notes if options.schema else ())):
                 note(f"corral: {line}")
+        if alternatives:
+            telling = tell_alternatives(parts, found, text, alternatives, options, as_json=as_json)
+            sys.exit(asyncio.run(telling))
         job = _Ask(parts, options, redo, as_json=as_json, stats=stats, saved=not no_save)
+        job.candidates = candidates
         if dry_run:
             sys.exit(asyncio.run(job.dry_run(found, text)))
         found = keep_preset(parts, _conversation(parts, conversation, latest, options), options)
+        found = kept_as_text(parts, found, options)
         sys.exit(asyncio.run(job.run(_with_window(parts, found, options), text)))
-
-
-def _prompt_text(prompt: str | None) -> str:
-    """The argument, and what stands on stdin where that is not a terminal.
-
-    Raises:
-        UsageError: nothing to ask, or stdin is not text.
-    """
-    parts = [prompt] if prompt else []
-    if sys.stdin is not None and not sys.stdin.isatty() and (piped := _read_stdin()):
-        parts.append(piped)
-    text = "\n\n".join(parts)
-    if not text.strip():
-        raise UsageError(
-            "The prompt is empty",
-            title="Nothing to ask",
-            hint='Try corral ask "Why is the sky blue?"',
-        )
-    return text
-
-
-def _read_stdin() -> str:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    pieces: list[str] = []
-    size = 0
-    hint = "corral ask reads plain text, for example cat notes.txt | corral ask Summarise."
-    while True:
-        data = os.read(0, 64 * 1024)
-        size += len(data)
-        try:
-            pieces.append(decoder.decode(data, final=not data))
-        except UnicodeDecodeError:
-            raise UsageError(
-                "Standard input is not UTF-8 text", title="Not text", hint=hint
-            ) from None
-        if "\0" in pieces[-1]:
-            raise UsageError("Standard input holds NUL bytes", title="Not text", hint=hint)
-        if size > STDIN_LIMIT:
-            raise UsageError(
-                f"Standard input has more than {STDIN_LIMIT // 1024 // 1024} MB",
-                title="Too much text",
-                hint="No context window holds that; send a part of it.",
-            )
-        if not data:
-            return "".join(pieces)
 
 
 def _existing(parts: Parts, id: int | None, latest: bool) -> Conversation | None:
@@ -189,13 +156,13 @@ def _conversation(parts: Parts, id: int | None, latest: bool, options: Options) 
     if found is None:
         return parts.store.create_conversation(
             system=options.system or "",
-            model=options.model and _durable(options.model),
+            model=options.model and adapting.durable(options.model),
             parameters=adapting.with_choices({}, options.adapters or ()) or None,
         )
     if options.system is not None:
         parts.store.update_conversation(found.id, system=options.system)
     if options.model is not None:
-        parts.store.update_conversation(found.id, model=_durable(options.model))
+        parts.store.update_conversation(found.id, model=adapting.durable(options.model))
     if options.adapters is not None:
         kept = adapting.with_choices(found.parameters, options.adapters)
         parts.store.update_conversation(found.id, parameters=kept)
@@ -208,12 +175,6 @@ def _with_window(parts: Parts, found: Conversation, options: Options) -> Convers
         return found
     parameters = {**found.parameters, "window": policy}
     return parts.store.update_conversation(found.id, parameters=parameters)
-
-
-def _durable(model: str) -> str:
-    """A model's name, or the absolute path of a file, which holds in any folder."""
-    path = Path(model).expanduser()
-    return str(path.absolute()) if path.suffix == ".gguf" and path.exists() else model
 
 
 class _Ask:
@@ -235,26 +196,43 @@ class _Ask:
         self._saved = saved
         self._status = StatusLine()
         self._signal = 0
+        self.candidates = 1
 
     async def run(self, conversation: Conversation, text: str) -> int:
         turn = begin(self._parts, conversation, text, self._options, self._redo)
-        self._stop_on_signals(turn)
-        code = 1
+        code = 0
         try:
-            async with contextlib.aclosing(turn):
-                async for event in turn:
-                    if isinstance(event, Finished):
-                        code = self._finish(event)
-                    else:
-                        self._show(event)
+            for number in range(self.candidates):
+                if number:
+                    assert turn.answer is not None
+                    options = nth(self._options, number)
+                    turn = self._parts.chatting.regenerate(turn.answer, options)
+                code = await self._one(turn, number) or code
+                if self._signal:
+                    return 128 + self._signal
         finally:
             self._status.clear()
             await self._parts.close()
-        return 128 + self._signal if self._signal else code
+        return code
+
+    async def _one(self, turn: Turn, number: int) -> int:
+        self._stop_on_signals(turn)
+        code = 1
+        async with contextlib.aclosing(turn):
+            async for event in turn:
+                if isinstance(event, Finished):
+                    code = self._finish(event)
+                    if self.candidates > 1 and (made := event.message.parameters):
+                        note(f"{number + 1} of {self.candidates} · seed {made.get('seed')}")
+                else:
+                    self._show(event)
+        return code
 
     async def dry_run(self, conversation: Conversation | None, text: str) -> int:
+        parts = self._parts
         try:
-            prompt = await self._parts.chatting.preview(conversation, text, self._options)
+            plan = parts.chatting.planner.plan(conversation, self._options)
+            prompt = await preview(parts.store, parts.engine, plan, conversation, text)
         finally:
             await self._parts.close()
         if self._json:
@@ -292,14 +270,13 @@ class _Ask:
     def _show(self, event: Any) -> None:
         if isinstance(event, Words):
             self._status.clear()
-            if self._json:
+            if self._json and self.candidates == 1:
                 print_json({"type": "delta", "text": event.text})
-            else:
+            elif not self._json:
                 sys.stdout.write(clean(event.text))
                 sys.stdout.flush()
         elif isinstance(event, Working):
-            share = f" {100 * event.done / event.total:.0f} %" if event.total else ""
-            self._status.show(_STAGES.get(event.stage, "Waiting") + share)
+            self._status.show(stage(event))
         elif isinstance(event, Notice):
             note(f"corral: {event.title}: {event.text}")
         elif isinstance(event, LeftOut):
@@ -322,18 +299,7 @@ class _Ask:
         if finished.error is not None:
             return report(finished.error, as_json=self._json)
         if self._json:
-            print_json(
-                {
-                    "type": "done",
-                    "conversation": message.conversation if self._saved else None,
-                    "message": message.id if self._saved else None,
-                    "text": message.text,
-                    "stop_reason": message.stop_reason,
-                    "model": message.model or {},
-                    "usage": message.usage or {},
-                    "timings": message.timings or {},
-                }
-            )
+            print_json(done_record(message, saved=self._saved))
         if self._stats and message.usage and message.timings:
             usage, timings = message.usage, message.timings
             drafted, accepted = usage.get("drafted_tokens", 0), usage.get("accepted_tokens", 0)

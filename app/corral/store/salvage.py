@@ -18,7 +18,7 @@ from corral.store.database import Database, rows
 from corral.store.pages import Value, records
 from corral.store.schema import migrate
 
-_TABLES = ("conversation", "message", "model_file", "memo", "download", "piece", "licence")
+_TABLES = ("conversation", "message", "model_file", "memo", "download", "piece", "licence", "vote")
 _LATER: dict[str, tuple[Value, ...]] = {
     "conversation": ("", "", ""),
     "message": (0, "", None),

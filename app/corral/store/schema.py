@@ -204,6 +204,17 @@ CREATE INDEX message_deleted ON message (conversation, deleted) WHERE deleted IS
 UPDATE message SET pinned = 0;
 """
 
+# A row for each contender of a blind comparison; those with the same ballot were in one.
+_VOTES = """
+CREATE TABLE vote (
+    ballot INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    won INTEGER NOT NULL,
+    created REAL NOT NULL,
+    PRIMARY KEY (ballot, name)
+) STRICT;
+"""
+
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("conversations and messages", _CONVERSATIONS),
     ("search", _SEARCH),
@@ -213,6 +224,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("licences", _LICENCES),
     ("origin of model files", _ORIGIN),
     ("folders and deleted branches", _KEEPING),
+    ("votes", _VOTES),
 )
 
 

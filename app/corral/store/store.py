@@ -13,6 +13,7 @@ from pathlib import Path
 from corral.store.branches import Branches
 from corral.store.conversations import Conversations
 from corral.store.downloads import Downloads
+from corral.store.filing import Filing
 from corral.store.licences import Licences
 from corral.store.memo import Memo
 from corral.store.messages import Messages
@@ -21,6 +22,8 @@ from corral.store.moving import Moving
 from corral.store.opening import close_database, open_database
 from corral.store.prompts import Prompts
 from corral.store.search import Search
+from corral.store.texts import Texts
+from corral.store.votes import Votes
 
 PATIENCE = 5.0
 """Seconds to wait while another program writes."""
@@ -30,12 +33,15 @@ class Store(
     Conversations,
     Messages,
     Branches,
+    Texts,
     Search,
+    Filing,
     Prompts,
     ModelFiles,
     Downloads,
     Licences,
     Memo,
+    Votes,
     Moving,
 ):
     @classmethod

@@ -170,7 +170,7 @@ def open_bench(app: CorralApp) -> None:
     name = model.name if model else None
 
     def busy() -> str:
-        if app.turns.live:
+        if app.chatting.running:
             return "An answer is being written. Measure when it is done."
         if app.chat.swap is not None:
             return "A model is being loaded. Measure when it is there."
