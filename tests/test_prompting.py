@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from corral.chat.formats import Turn
-from corral.chat.window import Policy
+from corral.chat.window import Policy, answer_reserve
 from corral.engine.protocol import LoadSpec, Sampling, Segment
 from corral.errors import DoesNotFit
 from corral.planning import Plan
@@ -119,6 +119,20 @@ async def test_summarise_says_what_is_to_be_condensed_and_keeps_room_for_it() ->
     assert gone == [id for id in hidden if id != 3]
     assert len(prompt.tokens) + summary_tokens(N_CTX) <= ROOM * BUDGET
     assert "q1 " in prompt.text
+
+
+async def test_a_message_that_leaves_no_room_for_a_summary_goes_without_one() -> None:
+    budget = N_CTX - answer_reserve(N_CTX, 0)
+    frame = len("<s>[INST]  [/INST]") - 2  # Both of <s> are one token of these.
+    turns = dialogue(8, 100, _7={"user": "x" * (budget - frame - summary_tokens(N_CTX) // 2)})
+    prompt = await build_prompt(Letters(), plan("summarise"), N_CTX, turns)
+    assert prompt.left_out == 7 and not prompt.condense and prompt.summary_at is None
+    assert budget - summary_tokens(N_CTX) < len(prompt.tokens) <= budget
+    # A summary that is there, and too long for it, is what the hint is about.
+    turns[7] = turns[7]._replace(summary="s" * summary_tokens(N_CTX))
+    with pytest.raises(DoesNotFit) as refused:
+        await build_prompt(Letters(), plan("summarise"), N_CTX, turns)
+    assert "summary" in refused.value.hint
 
 
 async def test_a_summary_stands_for_everything_above_it() -> None:

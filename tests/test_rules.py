@@ -55,7 +55,16 @@ def test_chat_is_pure(path: Path) -> None:
     assert not uses(path, "os", "io", "time", "pathlib", "asyncio", "socket", "subprocess")
 
 
-DOMAIN = ("benching", "chatting", "turn", "planning", "loading", "talking")
+DOMAIN = (
+    "benching",
+    "chatting",
+    "comparing",
+    "contenders",
+    "loading",
+    "planning",
+    "talking",
+    "turn",
+)
 
 
 @pytest.mark.parametrize("path", files("models", "store", "engine", "cli", *DOMAIN), ids=room)

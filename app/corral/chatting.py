@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from corral import continuing
 from corral.chat import formats
-from corral.chat.conversation import Conversation, Message, active_path
+from corral.chat.conversation import Conversation, Message
 from corral.engine import protocol
 from corral.errors import CorralError, DoesNotFit, EngineError, UsageError
+from corral.likeliest import Likeliest, Look
 from corral.loading.ladder import Fitting
 from corral.loading.loader import Loader, Resident
 from corral.loading.memo import LoadMemo, Memo
@@ -26,7 +27,7 @@ from corral.loading.swap import Swap, Swapped
 from corral.models.fit.machine import Machine
 from corral.models.library.library import Library
 from corral.models.library.local import LocalModel
-from corral.planning import Options, Plan, Planner, Prompt, build_prompt, provenance, seen_from
+from corral.planning import Options, Plan, Planner, Prompt, provenance
 from corral.settings import Settings
 from corral.store.store import Store
 from corral.talking import ChatEngine
@@ -166,6 +167,15 @@ class Chatting:
         """Let an answer go on that was stopped or cut off; its tokens are not evaluated again."""
         events = partial(self._again, message=message, options=options, goes_on=True)
         return self._turn(message.conversation, events)
+
+    def write(self, message: Message, options: Options = Options()) -> Turn:
+        """Write on behind a message of a text, whoever wrote that."""
+        events = partial(self._answer, question=message, options=options, fresh=False)
+        return self._turn(message.conversation, events)
+
+    def likeliest(self, look: Look) -> Likeliest:
+        """Look at the likeliest tokens at a place of a text."""
+        return Likeliest(self.engine, self._loader, self.planner, self._engine_free, look)
 
     async def _again(
         self, turn: Turn, message: Message, options: Options, goes_on: bool = False
@@ -372,22 +382,6 @@ class Chatting:
             raise
         finally:
             stop.cancel()
-
-    async def preview(
-        self, conversation: Conversation | None, text: str, options: Options
-    ) -> Prompt:
-        """The prompt that sending ``text`` would give, without weights and without saving."""
-        plan = await asyncio.to_thread(self.planner.plan, conversation, options)
-        path: list[Message] = []
-        if conversation is not None:
-            path = active_path(self.store.messages(conversation.id), conversation.active)
-        path.append(Message(0, 0, None, "user", text, "complete", 0.0))
-        async with self._engine_free:
-            async for _ in self.engine.load(plan.spec.model_copy(update={"vocab_only": True})):
-                pass
-            return await build_prompt(
-                self.engine, plan, plan.spec.n_ctx, formats.turns(path), seen_from=seen_from(path)
-            )
 
 
 class _TooLong(Exception):

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from corral.chat import texts
 from corral.chat.conversation import Message, active_path
 from corral.engine import protocol
 from corral.errors import DoesNotFit, NotFound, UsageError
@@ -62,6 +63,8 @@ def question_of(store: Store, id: int, goes_on: bool = False) -> Message:
     if message.role == "user":
         return message
     question = store.message(message.parent) if message.parent is not None else None
+    if question is not None and texts.is_text(store.conversation(message.conversation)):
+        return question
     if question is None or question.role != "user":
         raise NotFound("The question of this answer was deleted", hint="Undo brings it back")
     return question
@@ -81,6 +84,7 @@ async def begin(
     store: Store, turn: Turn, question: Message, options: Options, cut: Message | None
 ) -> Record:
     """The row of an answer that begins, or of ``cut``, which goes on."""
+    before: int | None = None
     if cut is None:
         answer = await asyncio.to_thread(
             store.begin_answer,
@@ -89,9 +93,10 @@ async def begin(
             parameters=dict(options.parameters) or None,
         )
     else:
+        before = (await asyncio.to_thread(store.conversation, cut.conversation)).active
         answer = await asyncio.to_thread(store.resume_answer, cut.id)
     turn.answer, turn.text = answer, answer.text
-    record = Record(store, turn, answer, cut)
+    record = Record(store, turn, answer, cut, before)
     if cut is not None:
         record.parameters = {**options.parameters, PIECES: pieces(cut)}
     return record

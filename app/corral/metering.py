@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from corral.chat import formats, window
+from corral.chat import formats, texts, window
 from corral.chat.conversation import Conversation, Message
+from corral.chat.presets import Preset
 from corral.chat.window import USUAL, Seen
 from corral.chatting import Chatting
 from corral.engine.protocol import LoadSpec
@@ -18,6 +20,7 @@ from corral.models.fit import stretching
 from corral.models.library.local import LocalModel
 from corral.planning import Options, Plan
 from corral.prompting import Prompt, build_prompt, seen_from, summary_tokens
+from corral.writing import prompt_of
 
 TYPED = -1
 """Stands for the message that is not stored yet."""
@@ -76,6 +79,21 @@ class Meter:
                 return counted
         return await asyncio.to_thread(self._estimated, conversation, path, model)
 
+    async def measure_text(
+        self, conversation: Conversation, text: str, unseen: int, model: LocalModel | None
+    ) -> Measure | None:
+        """What going on behind a text would cost.
+
+        Args:
+            unseen: so many characters at its beginning were out of sight the last time.
+        """
+        path = [Message(TYPED, conversation.id, None, "user", text, "complete", 0.0)]
+        if unseen:
+            seen = {texts.TEXT_FROM: unseen}
+            last = Message(TYPED, conversation.id, TYPED, "assistant", "", "complete", 0.0)
+            path.append(replace(last, model={"name": ""}, parameters=seen))
+        return await self.measure(conversation, path, "", model)
+
     # --- counted ----------------------------------------------------------------------------------
 
     async def _counted(
@@ -93,11 +111,8 @@ class Meter:
         asked = "n_ctx" in plan.asked or plan.spec.n_ctx < spec.n_ctx
         same = plan.spec.n_ctx == spec.n_ctx
         n_ctx = plan.spec.n_ctx if asked and not same else chatting.loaded.n_ctx
-        dialogue = formats.turns(path)
         try:
-            prompt = await build_prompt(
-                chatting.engine, plan, n_ctx, dialogue, seen_from=seen_from(path)
-            )
+            prompt = await prompt_of(chatting.engine, plan, n_ctx, path, seen_from=seen_from(path))
         except DoesNotFit:
             return await self._too_much(plan, n_ctx, path)
         if self._ready(model) != spec:
@@ -112,15 +127,23 @@ class Meter:
         return None if busy or spec is None or spec.path != model.path else spec
 
     async def _planned(self, conversation: Conversation, model: LocalModel, spec: LoadSpec) -> Plan:
-        own = (conversation.system, conversation.preset, repr(conversation.parameters))
-        memo = await asyncio.to_thread(self._chatting.load_memo.parameters, model)
-        key = (model.name, spec, repr(memo), repr(self._chatting.settings), *own)
+        own = (conversation.system, repr(conversation.parameters))
+        memo, preset = await asyncio.to_thread(self._read, conversation, model)
+        key = (model, spec, repr(memo), repr(self._chatting.settings), preset, *own)
         if self._plan is None or key != self._key:
-            options = Options(model=model.name)
+            options = Options(model=model.path if model.source == "file" else model.name)
             planner = self._chatting.planner
             self._plan = await asyncio.to_thread(planner.plan, conversation, options)
             self._key = key
         return self._plan
+
+    def _read(
+        self, conversation: Conversation, model: LocalModel
+    ) -> tuple[dict[str, Any], Preset | None]:
+        """What is remembered of the model, and the preset as its file is now; in a thread."""
+        presets = self._chatting.planner.presets
+        preset = presets.get(conversation.preset) if conversation.preset else None
+        return self._chatting.load_memo.parameters(model), preset
 
     async def _too_much(self, plan: Plan, n_ctx: int, path: Sequence[Message]) -> Measure:
         """What it would take, in a window without an end; nothing of it is sent."""

@@ -64,6 +64,14 @@ class Parts:
         """What this machine has at the moment; may be called in any thread."""
         return machine_with(self.devices, self.engine.held())
 
+    def keep_engine_settings(self) -> None:
+        """Let the settings hold that were changed: how long models stay, and what of them."""
+        wanted = self.settings.engine
+        self.engine.keep_warm = wanted.keep_warm
+        self.engine.idle_after(60 * wanted.idle_minutes)
+        if self.states is not None and self.disk is not None:
+            self.engine.states = states_in(self.states, self.disk, wanted.kv_disk)
+
     async def calibrate(self) -> None:
         """Ask the engine for its devices, and measure once how fast they compute.
 
@@ -110,9 +118,11 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
     folder = Path(settings.downloads.folder or paths.data / "models").expanduser()
     library = Library(disk, catalog, folder=folder)
     shelf = Shelf(paths.cache / "kv") if save else None
+    if shelf is not None and settings.engine.kv_disk == 0:
+        shelf.clear()  # What was kept before is not wanted any more.
     engine = Engine(
         paths.engine_log,
-        states=_states(shelf, disk, settings.engine.kv_disk) if shelf else None,
+        states=states_in(shelf, disk, settings.engine.kv_disk) if shelf else None,
         keep_warm=settings.engine.keep_warm,
         idle_seconds=60 * settings.engine.idle_minutes,
     )
@@ -145,7 +155,7 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
     return parts
 
 
-def _states(shelf: Shelf, disk: Store, gigabytes: float) -> States:
+def states_in(shelf: Shelf, disk: Store, gigabytes: float) -> States:
     """Where the engine keeps evaluated prompts, and how much of them.
 
     Args:
@@ -155,8 +165,6 @@ def _states(shelf: Shelf, disk: Store, gigabytes: float) -> States:
     if gigabytes < 0:
         free = shutil.disk_usage(shelf.folder.parent).free + shelf.total()
     limit = KeptPrompts(shelf, disk).limit(gigabytes, free)
-    if gigabytes == 0:
-        shelf.clear()  # What was kept before is not wanted any more.
     return States(folder=str(shelf.folder), limit=limit)
 
 

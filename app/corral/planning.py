@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from corral import adapting, forming
-from corral.chat import formats
+from corral.chat import formats, texts
 from corral.chat.conversation import Conversation
 from corral.chat.presets import Preset
 from corral.chat.window import USUAL, Policy
@@ -52,7 +52,9 @@ class Options:
     labels: tuple[str, ...] | None = None
     """What that preset tells apart; None takes the conversation's."""
     schema: str | None = None
-    """Text of a JSON schema that the answer satisfies."""
+    """Text of a JSON schema that the answer satisfies, whatever form the conversation has."""
+    grammar: str | None = None
+    """Or of a GBNF grammar that it follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Plan:
     preset: Preset | None = None
     form_notes: tuple[str, ...] = ()
     """What of the answer's form is not as it was asked for."""
+    text: bool = False
+    """It is a text that the model writes on in, and no dialogue."""
 
 
 class Planner:
@@ -152,7 +156,7 @@ class Planner:
         assert model.path is not None  # resolve gives only what is on this machine
         if model.sha256 is None and model.source != "file":
             model = self._library.ensure_sha256(model, cancelled=cancelled)
-        preset = forming.preset_of(self.presets, conversation, options.preset, options.labels)
+        text, preset = self._framing(conversation, options)
         parameters = self._parameters(model, preset, conversation, options)
         header = self._library.header(model)
         spec, asked, draft = self._load(model, header, parameters)
@@ -161,11 +165,9 @@ class Planner:
             preset,
             parameters,
             schema=options.schema,
+            grammar=options.grammar,
             max_tokens=limits.max_tokens or spec.n_ctx // 2,
         )
-        system = options.system
-        if system is None:
-            system = conversation.system if conversation else ""
         adapters = adapting.settle(
             self._library, conversation, options.adapters, model, cancelled=cancelled
         )
@@ -176,8 +178,9 @@ class Planner:
             sampling=_checked(Sampling, _known(Sampling, parameters) | {"grammar": form.grammar}),
             max_tokens=limits.max_tokens,
             window=limits.window,
-            format=_format(options.format, model),
-            system=system or (preset.system if preset else "") or model.default_system,
+            format=formats.COMPLETION.name if text else _format(options.format, model),
+            system=_system(conversation, options, "" if text else _usual(preset, model)),
+            text=text,
             template_tags=_template_tags(header.chat_template or ""),
             asked=asked,
             draft=draft.header,
@@ -188,6 +191,16 @@ class Planner:
             preset=preset,
             form_notes=form.notes,
         )
+
+    def _framing(
+        self, conversation: Conversation | None, options: Options
+    ) -> tuple[bool, Preset | None]:
+        """Whether it is a text, and the preset of a dialogue: nothing frames a text."""
+        if options.format == formats.COMPLETION.name or (
+            options.format is None and texts.is_text(conversation)
+        ):
+            return True, None
+        return False, forming.preset_of(self.presets, conversation, options.preset, options.labels)
 
     def _parameters(
         self,
@@ -278,6 +291,17 @@ def _checked(model: type[T], values: Mapping[str, Any]) -> T:
         detail = error.errors()[0]
         name = ".".join(str(part) for part in detail["loc"])
         raise UsageError(f"{name}: {detail['msg']}", title="Parameter out of range") from None
+
+
+def _system(conversation: Conversation | None, options: Options, usual: str) -> str:
+    """What the person wrote, for this answer or for the conversation; else the usual one."""
+    if options.system is not None:
+        return options.system or usual
+    return (conversation.system if conversation else "") or usual
+
+
+def _usual(preset: Preset | None, model: LocalModel) -> str:
+    return (preset.system if preset else "") or model.default_system
 
 
 def _format(wanted: str | None, model: LocalModel) -> str:

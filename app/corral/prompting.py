@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
@@ -48,6 +48,8 @@ class Prompt:
     then the prompt is built again."""
     earlier: str = ""
     """The summary of what is above them, which goes with them."""
+    text_from: int = 0
+    """Characters at the beginning of a text that are not in it."""
 
 
 LONGEST_TOKEN = 64
@@ -125,9 +127,14 @@ class _Building:
                 start, tokens = before, await self._cost(before)
             if tokens > budget:
                 start, tokens = await self._cut()
+        room = tokens <= budget
+        if not room and self._condensing and start > base:
+            tokens = await self._cost(start)
         if tokens > budget:
             raise self._too_long(start, tokens)
-        return self._rendered[start]
+        prompt = self._rendered[start]
+        # Where there is room for the message, but for no summary of what goes, that just goes.
+        return prompt if room else replace(prompt, condense=(), earlier="")
 
     async def _cut(self) -> tuple[int, int]:
         """Make room for several turns, and for the summary of what goes."""
@@ -153,6 +160,8 @@ class _Building:
         pinned = sum(turn.pinned for turn in self._dialogue[:start])
         with_pins = f" and {thousands(pinned)} pinned before it" if pinned else ""
         hint = _HINTS[self._plan.window] if start else ""
+        if self._condensing and self._dialogue[start].summary:
+            hint = "Shorten it or the summary above it (s in the transcript)"
         if pinned:
             hint = "Unpin some messages (p in the transcript), or choose a larger context window"
         return DoesNotFit(

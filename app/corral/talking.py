@@ -7,7 +7,7 @@ from typing import Protocol
 
 from corral.engine import protocol
 from corral.engine.host import Held
-from corral.engine.protocol import Adapter, LoadSpec, Sampling
+from corral.engine.protocol import Adapter, LoadSpec, Sampling, Segment
 from corral.planning import Tokenizer
 
 
@@ -28,6 +28,16 @@ class ChatEngine(Tokenizer, Protocol):
         lookup: bool = True,
         adapters: Sequence[Adapter] = (),
     ) -> AsyncGenerator[protocol.Progress | protocol.Delta | protocol.Finished, None]: ...
+    async def spelled(self, segments: Sequence[Segment]) -> protocol.Tokens: ...
+    def likeliest(
+        self,
+        tokens: Sequence[int],
+        count: int,
+        *,
+        also: Sequence[int] = (),
+        conversation: str = "",
+        adapters: Sequence[Adapter] = (),
+    ) -> AsyncGenerator[protocol.Progress | protocol.Likely, None]: ...
     def stop(self) -> None: ...
     async def spare_bytes(self) -> int: ...
     def held(self) -> list[Held]: ...

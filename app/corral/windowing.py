@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from corral.chat import formats
+from corral.chat import formats, texts
 from corral.chat.conversation import Message
 from corral.chat.formats import Turn as Exchange
 from corral.engine import protocol
@@ -19,6 +19,7 @@ from corral.prompting import Prompt, build_prompt, seen_from, summary_tokens
 from corral.store.store import Store
 from corral.talking import ChatEngine
 from corral.turn import LeftOut, Notice, Record, StoppedEarly, Turn, Working
+from corral.writing import prompt_of
 
 MOST_PARTS = 8
 """How many windows of text are condensed at most: what is older goes without a word about it."""
@@ -26,6 +27,8 @@ MOST_PARTS = 8
 WORDS_PER_TOKEN = 0.6
 OVERHEAD = 96
 """Tokens for the request itself and for the format around it."""
+
+TEXT_CUT = "The model no longer sees the beginning"
 
 LEAST_PART = 32
 """Tokens of text that are condensed at once, however small the window is."""
@@ -94,6 +97,10 @@ class Windowing:
                 f"{', '.join(prompt.tags)} structure the prompt of this model, "
                 "so they were written with spaces in what the model sees",
             )
+        if prompt.text_from:
+            record.parameters[texts.TEXT_FROM] = prompt.text_from
+        if prompt.text_from > texts.seen_from(path):  # Told once, and not with every piece.
+            yield Notice(TEXT_CUT, f"It reads the text from character {prompt.text_from + 1:,} on")
         if prompt.left_out and prompt.first_message is not None:
             record.parameters |= noted(prompt)
             summarised = (m for m in path if m.id == prompt.summary_at)
@@ -110,8 +117,7 @@ class Windowing:
     async def _build(
         self, plan: Plan, n_ctx: int, path: Sequence[Message], before: int | None
     ) -> Prompt:
-        dialogue = formats.turns(path)
-        return await build_prompt(self._engine, plan, n_ctx, dialogue, seen_from=before)
+        return await prompt_of(self._engine, plan, n_ctx, path, seen_from=before)
 
     # --- condensing -------------------------------------------------------------------------------
 

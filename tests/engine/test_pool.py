@@ -13,7 +13,7 @@ import pytest
 from tests.engine.conftest import load
 
 from corral.engine import pool
-from corral.engine.engine import Engine
+from corral.engine.engine import Engine, EngineStopped
 from corral.engine.host import Host
 from corral.engine.protocol import LoadSpec, Progress
 from corral.errors import CorralError, EngineError
@@ -198,3 +198,34 @@ async def test_a_worker_brings_nothing_along_that_it_does_not_use(engine: Engine
     assert ready.binding.count(".") == 2
     maps = Path(f"/proc/{ready.pid}/maps").read_text()
     assert "libllama" in maps and "numpy" not in maps
+
+
+async def test_measuring_and_loading_never_meet_in_one_worker(
+    engine: Engine, starter: Path
+) -> None:
+    probe = asyncio.create_task(engine.probe())
+    await until(lambda: engine._probing is not None)
+    probing = engine._probing
+    # The load begins while the worker still gets ready: the measurement gives way.
+    assert probing is not None and not probing.worker.ready.done()
+    await load(engine, starter)
+    with pytest.raises(EngineStopped):
+        await probe
+    assert engine._current is not probing and engine.loaded_spec is not None
+
+
+async def test_who_no_longer_asks_for_devices_harms_no_load(engine: Engine, starter: Path) -> None:
+    asking = asyncio.create_task(engine.devices())
+    await until(lambda: engine._pool.hosts)
+    loading = asyncio.create_task(load(engine, starter))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await loading
+    assert engine.loaded_spec is not None
+
+
+async def test_how_long_models_stay_may_change_at_any_time(engine: Engine, starter: Path) -> None:
+    await load(engine, starter)
+    engine.idle_after(0.1)
+    await engine.tokenize([("text", "hello")])
+    await until(lambda: not engine.loaded_specs)

@@ -127,7 +127,7 @@ async def test_the_ids_sent_are_what_the_meter_and_the_line_say(
                 await scene.say(text)
             whole = [*scene.path(), Message(TYPED, 0, None, "user", text, "complete", 0.0)]
             assert measure.tokens == len(await scene.ids(whole, window.Seen()))
-            assert scene.store.conversation(scene.id).draft == text
+            assert scene.store.conversation(scene.id).draft.startswith(text)
             refused += 1
             continue
         assert not measure.full

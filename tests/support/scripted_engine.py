@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corral.engine import protocol
+from corral.engine.errors import EngineStopped
 from corral.engine.host import Held
 from corral.engine.protocol import (
     Adapter,
@@ -69,6 +71,17 @@ class ScriptedEngine:
     """What every loaded model keeps for itself."""
     cards: Sequence[protocol.Device] = ()
     """The graphics cards."""
+    likely: Sequence[tuple[str, protocol.TokenKind, float]] = (
+        (" llama", "text", 0.6),
+        (" alpaca", "text", 0.25),
+        ("</s>", "control", 0.05),
+        ("<0xE2>", "part", 0.01),
+    )
+    """What is likeliest anywhere: text, kind and probability."""
+    looks: list[int] = field(default_factory=list)
+    """Tokens before every place that was looked at."""
+    hold_looks: bool = False
+    """A look waits for :meth:`go_on` or a stop."""
     _warm: list[LoadSpec] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -147,6 +160,36 @@ class ScriptedEngine:
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True
     ) -> Sequence[Segment]:
         return [("text", message["content"]) for message in messages]
+
+    async def spelled(self, segments: Sequence[Segment]) -> protocol.Tokens:
+        """A token for each word with the space before it."""
+        text = "".join(text for kind, text in segments if kind == "text")
+        words = re.findall(r"\s?\S+|\s+", text)
+        sizes = (0, *(len(word.encode()) for word in words))
+        return protocol.Tokens(id=3, tokens=tuple(range(len(sizes))), sizes=sizes)
+
+    async def likeliest(
+        self,
+        tokens: Sequence[int],
+        count: int,
+        *,
+        also: Sequence[int] = (),
+        conversation: str = "",
+        adapters: Sequence[Adapter] = (),
+    ) -> AsyncGenerator[protocol.Progress | protocol.Likely, None]:
+        self._stop.clear()
+        self.looks.append(len(tokens))
+        if self.hold_looks:
+            await self._pause()
+            if self._stop.is_set():
+                raise EngineStopped("Stopped")
+        found = [
+            protocol.LikelyToken(token=1000 + number, text=text, kind=kind, probability=share)
+            for number, (text, kind, share) in enumerate(self.likely[:count])
+        ]
+        for token in also:
+            found.append(protocol.LikelyToken(token=token, text=" it", probability=0.01))
+        yield protocol.Likely(id=4, tokens=tuple(found), reused_tokens=len(tokens) - 1)
 
     async def generate(
         self,

@@ -95,8 +95,8 @@ def latest_leaf(messages: Iterable[Message], start: int) -> int:
     children: dict[int | None, list[int]] = {}
     for message in messages:
         children.setdefault(message.parent, []).append(message.id)
-    while start in children:
-        start = max(children[start])
+    while below := children.pop(start, None):  # Each only once, also in a damaged tree.
+        start = max(below)
     return start
 
 

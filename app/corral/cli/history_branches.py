@@ -26,9 +26,11 @@ def tree(id: int, as_json: bool) -> None:
         messages = parts.store.messages(id)
         parts.close_stores()
         active = {message.id for message in active_path(messages, conversation.active)}
+        ids = {message.id for message in messages}
         below: dict[int | None, list[Message]] = {}
-        for message in messages:
-            below.setdefault(message.parent, []).append(message)
+        for message in messages:  # Also what hangs below a message that a damaged file has lost.
+            parent = message.parent if message.parent in ids else None
+            below.setdefault(parent, []).append(message)
         levels: list[tuple[int, Message]] = []
         waiting = [(0, message) for message in reversed(below.pop(None, []))]
         while waiting:

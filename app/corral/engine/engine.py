@@ -52,8 +52,9 @@ class Engine:
         self._log = log
         self._command = command
         self._environment = environment
-        self._keep_warm = keep_warm
-        self._states = states
+        self.keep_warm = keep_warm
+        """May be changed at any time, as ``states``; counts from the next load on."""
+        self.states = states
         self._pool = Pool(self._start, idle_seconds)
         self._current: Host | None = None
         self._at_work: Host | None = None
@@ -146,7 +147,7 @@ class Engine:
         self._at_work = host
         try:
             with self._pool.using(host):
-                async with contextlib.aclosing(host.load(spec, self._states)) as events:
+                async with contextlib.aclosing(host.load(spec, self.states)) as events:
                     async for event in events:
                         if isinstance(event, Loaded):
                             self._current = host
@@ -240,11 +241,61 @@ class Engine:
                     if isinstance(event, protocol.Progress | protocol.Delta | protocol.Finished):
                         yield event
 
+    async def spelled(self, segments: Sequence[Segment]) -> protocol.Tokens:
+        """Token ids of a prompt, and how many bytes of text each stands for."""
+        answer = await self._ask(
+            self._loaded_host(),
+            lambda id: protocol.Tokenize(id=id, segments=tuple(segments), sizes=True),
+        )
+        assert isinstance(answer, protocol.Tokens)
+        return answer
+
+    async def likeliest(
+        self,
+        tokens: Sequence[int],
+        count: int,
+        *,
+        also: Sequence[int] = (),
+        conversation: str = "",
+        adapters: Sequence[Adapter] = (),
+    ) -> AsyncGenerator[protocol.Progress | protocol.Likely, None]:
+        """The likeliest tokens behind a prompt; the last event is always ``Likely``.
+
+        Args:
+            also: tokens to tell of, however unlikely they are.
+
+        Raises:
+            EngineStopped: it was stopped.
+            EngineError: the prompt fills the window, or the worker died.
+        """
+        self._end_probe()
+        host = self._at_work = self._loaded_host()
+        request = host.request(
+            lambda id: protocol.Likeliest(
+                id=id,
+                tokens=tuple(tokens),
+                count=count,
+                also=tuple(also),
+                conversation=conversation,
+                adapters=tuple(adapters),
+            )
+        )
+        with self._pool.using(host):
+            async with contextlib.aclosing(request) as events:
+                async for event in events:
+                    if isinstance(event, protocol.Progress | protocol.Likely):
+                        yield event
+
+    def idle_after(self, seconds: float) -> None:
+        """Let models go that nobody used for so long from now on; 0 keeps them."""
+        self._pool.idle_seconds = seconds
+
     async def devices(self) -> Sequence[protocol.Device]:
         """What the engine can compute on, with free and total memory in bytes."""
         host = await self._pool.any()
-        await host.ready()
-        answer = await self._ask(host, lambda id: protocol.Describe(id=id))
+        with self._pool.using(host):  # No load takes it while it gets ready.
+            await host.ready()
+            answer = await host.ask(lambda id: protocol.Describe(id=id))
         assert isinstance(answer, protocol.Devices)
         return answer.devices
 
@@ -258,13 +309,16 @@ class Engine:
             EngineStopped: a load or an answer began.
             EngineError: it could not be measured.
         """
-        host = await self._pool.bare()
-        await host.ready()
-        self._probing = host
+        host = self._probing = await self._pool.bare()
         try:
-            answer = await self._ask(host, lambda id: protocol.Probe(id=id))
+            with self._pool.using(host):
+                await host.ready()
+                if self._probing is not host:
+                    raise EngineStopped("Stopped")
+                answer = await host.ask(lambda id: protocol.Probe(id=id))
         finally:
-            self._probing = None
+            if self._probing is host:
+                self._probing = None
         assert isinstance(answer, protocol.Probed)
         return answer
 
@@ -283,11 +337,12 @@ class Engine:
     def _end_probe(self) -> None:
         if self._probing is not None:
             self._probing.stop()
+            self._probing = None
 
     def _leave_alone(self, host: Host) -> None:
         """Let what was loaded before go where nothing is kept warm; nobody waits for its end."""
         assert host.spec is not None
-        if not self._keep_warm and not host.spec.vocab_only:
+        if not self.keep_warm and not host.spec.vocab_only:
             for other in self._pool.hosts.copy():
                 if other is not host and other.spec is not None:
                     self._pool.release(other)

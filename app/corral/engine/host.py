@@ -117,7 +117,9 @@ class Host:
         worker = self.worker
         id, queue = worker.begin()
         message = command(id)
-        if isinstance(message, protocol.Load | protocol.Generate | protocol.Probe):
+        if isinstance(
+            message, protocol.Load | protocol.Generate | protocol.Likeliest | protocol.Probe
+        ):
             self._active = id
         ended = False
         try:

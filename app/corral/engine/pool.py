@@ -29,7 +29,8 @@ class Pool:
 
     Args:
         start: gives a fresh worker.
-        idle_seconds: after so long without a request a worker ends; 0 keeps it.
+        idle_seconds: after so long without a request a worker ends; 0 keeps it. May be changed at
+            any time, and counts from a worker's next request on.
         spare_after: seconds without any request before a spare worker is started by itself.
         available: bytes of memory that could be used now.
     """
@@ -43,7 +44,7 @@ class Pool:
         available: Callable[[], int] | None = None,
     ) -> None:
         self._start = start
-        self._idle_seconds = idle_seconds
+        self.idle_seconds = idle_seconds
         self._spare_after = spare_after
         self._available = available or _available
         self._starting = asyncio.Lock()
@@ -144,8 +145,8 @@ class Pool:
                 loop = asyncio.get_running_loop()
                 if host.spec is None:
                     self._keep(host)  # It waits for a model again, however long models are kept.
-                elif self._idle_seconds:
-                    host.timer = loop.call_later(self._idle_seconds, self.release, host)
+                elif self.idle_seconds:
+                    host.timer = loop.call_later(self.idle_seconds, self.release, host)
                 if self._calm is None and host.loaded is not None:
                     self._calm = loop.call_later(self._spare_after, self._is_calm)
 

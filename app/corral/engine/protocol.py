@@ -2,7 +2,8 @@
 
 Commands go to the worker's stdin, events come back on a private copy of its stdout. A command that
 starts work carries an ``id``; every event about it carries the same one, and exactly one of them
-ends it: ``loaded``, ``tokens``, ``segments``, ``finished``, ``devices``, ``probed`` or ``error``.
+ends it: ``loaded``, ``tokens``, ``segments``, ``finished``, ``likely``, ``devices``, ``probed`` or
+``error``.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Tokenize(Model):
     type: Literal["tokenize"] = "tokenize"
     id: int
     segments: tuple[Segment, ...]
+    sizes: bool = False
+    """Say also how many bytes of text each token stands for."""
 
 
 class Render(Model):
@@ -101,6 +104,19 @@ class Generate(Model):
     """All that are active; loaded where they are not, and those not named are switched off."""
 
 
+class Likeliest(Model):
+    """The likeliest next tokens behind a prompt; ``progress`` events, then ``likely``."""
+
+    type: Literal["likeliest"] = "likeliest"
+    id: int
+    tokens: tuple[int, ...]
+    count: int = Field(10, ge=1, le=1000)
+    also: tuple[int, ...] = Field((), max_length=1000)
+    """Tokens to tell of, however unlikely they are."""
+    conversation: str = Field("", pattern=r"^[A-Za-z0-9_-]{0,64}$")
+    adapters: tuple[Adapter, ...] = Field((), max_length=MOST_ADAPTERS)
+
+
 class Describe(Model):
     """Devices and build of the engine; answered by ``devices``."""
 
@@ -127,7 +143,7 @@ class Shutdown(Model):
 
 
 Command = Annotated[
-    Load | Tokenize | Render | Generate | Describe | Probe | Cancel | Shutdown,
+    Load | Tokenize | Render | Generate | Likeliest | Describe | Probe | Cancel | Shutdown,
     Field(discriminator="type"),
 ]
 
@@ -198,6 +214,8 @@ class Tokens(Model):
     type: Literal["tokens"] = "tokens"
     id: int
     tokens: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
+    """Bytes of each, where that was asked for; a control token has none."""
 
 
 class Segments(Model):
@@ -244,6 +262,29 @@ class Finished(Model):
     """The tokens of an answer that did not come to its own end, to go on with; whole characters."""
 
 
+TokenKind = Literal["text", "part", "control"]
+"""Text that can stand alone, bytes of a longer character, or a token with a meaning of its own."""
+
+
+class LikelyToken(Model):
+    token: int
+    text: str
+    """What it says; bytes as ``<0xE2>``, a control token by its name."""
+    kind: TokenKind = "text"
+    probability: float
+    """Of the plain softmax: at temperature 1, before any sampler."""
+
+
+class Likely(Model):
+    """The likeliest tokens, the likeliest first; then those of ``also`` that are not among them."""
+
+    type: Literal["likely"] = "likely"
+    id: int
+    tokens: tuple[LikelyToken, ...]
+    reused_tokens: int = 0
+    evaluated_tokens: int = 0
+
+
 class Failed(Model):
     """A request that could not be carried out; the worker goes on."""
 
@@ -275,6 +316,7 @@ Event = Annotated[
     | Probed
     | Delta
     | Finished
+    | Likely
     | Failed,
     Field(discriminator="type"),
 ]

@@ -131,6 +131,7 @@ class Inference:
             "tokenize": self._tokenize,
             "render": self._render,
             "generate": self._generate,
+            "likeliest": self._likeliest,
             "describe": self._describe,
             "probe": self._probe,
         }
@@ -185,8 +186,10 @@ class Inference:
         return self._model
 
     def _tokenize(self, command: protocol.Tokenize) -> None:
-        ids = self._loaded().vocab.encode(command.segments)
-        self.wire.send(protocol.Tokens(id=command.id, tokens=tuple(ids)))
+        vocab = self._loaded().vocab
+        ids = tuple(vocab.encode(command.segments))
+        sizes = tuple(len(vocab.piece(token)) for token in ids) if command.sizes else ()
+        self.wire.send(protocol.Tokens(id=command.id, tokens=ids, sizes=sizes))
 
     def _render(self, command: protocol.Render) -> None:
         from corral.engine.llama.template import TemplateError, render
@@ -218,16 +221,32 @@ class Inference:
 
         self.wire.send(protocol.Probed(id=command.id, rates=measure(self._cancel)))
 
+    def _fits(self, command: protocol.Generate | protocol.Likeliest) -> bool:
+        """Whether there is a prompt, and a place behind it; else the request fails."""
+        count, n_ctx = len(command.tokens), self._loaded().n_ctx
+        if 0 < count < n_ctx:
+            return True
+        reason = f"The prompt has {count} tokens, the window {n_ctx}"
+        self._fail(command.id, "prompt_too_long", reason)
+        return False
+
+    def _likeliest(self, command: protocol.Likeliest) -> None:
+        from corral.engine.llama.likeliest import likeliest
+
+        def progress(done: int, total: int) -> None:
+            self._returned()
+            self.wire.send(protocol.Progress(id=command.id, stage="prompt", done=done, total=total))
+
+        if self._fits(command):
+            self._unsaved = True
+            cancelled = self._cancel.__bool__
+            self.wire.send(likeliest(command, self._model, progress, cancelled, self._keeper))
+
     def _generate(self, command: protocol.Generate) -> None:
         from corral.engine.llama.generation import Generation
 
         model = self._loaded()
-        if not command.tokens or len(command.tokens) >= model.n_ctx:
-            self._fail(
-                command.id,
-                "prompt_too_long",
-                f"The prompt has {len(command.tokens)} tokens, the window {model.n_ctx}",
-            )
+        if not self._fits(command):
             return
         self._unsaved = True
         Generation(

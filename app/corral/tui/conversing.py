@@ -17,6 +17,7 @@ from corral.tui import wording
 from corral.tui.branching import Branching
 from corral.tui.dialogue import Dialogue
 from corral.tui.turns import Live, Turns
+from corral.tui.writing import Writing
 
 if TYPE_CHECKING:
     from corral.models.fit.recommend import Recommendation
@@ -37,7 +38,7 @@ _OPEN = "conversation"
 _LEFT = "left"
 
 
-class Conversing(Branching):
+class Conversing(Writing, Branching):
     """Opens, creates and changes the one conversation that is shown.
 
     Args:
@@ -54,12 +55,15 @@ class Conversing(Branching):
         clock: Callable[[], float],
         recommend: Callable[[], Recommendation | None],
     ) -> None:
+        super().__init__()
         self._store = store
         self._turns = turns
         self._model_for = model_for
         self._clock = clock
         self._recommend = recommend
         self._draft = ""
+        self._begun = 0
+        """The conversation that was created for a message which is not stored yet."""
         self._saving = asyncio.Lock()
         self.conversation = NEW
         self.dialogue = Dialogue()
@@ -196,6 +200,7 @@ class Conversing(Branching):
             if new.preset:
                 await self.change(preset=new.preset)
             await asyncio.to_thread(self._store.remember, _OPEN, str(self.id))
+            self._begun = self.id
         if parent == "active":
             # What the person sees: another corral may have made another branch the active one.
             parent = self.dialogue.active
@@ -222,11 +227,14 @@ class Conversing(Branching):
             self.dialogue.active = message.id
         self.dialogue.add(message)
 
-    async def sent(self) -> None:
-        """The first message is stored: what was kept for the new conversation is no longer new."""
-        self._draft = ""
-        await asyncio.to_thread(self._store.remember, _DRAFT, "")
-        await self.refresh()
+    async def sent(self, *, first: bool = False) -> None:
+        """A message is stored; of the first one, what was kept for a new conversation may go."""
+        if first or self._begun == self.id:
+            self._begun = 0
+            await asyncio.to_thread(self._store.remember, _DRAFT, "")
+        async with self._saving:
+            await self.refresh()
+            self._draft = self.conversation.draft
 
     async def refresh(self) -> None:
         """Read the conversation's own row again, such as a title that was given meanwhile."""
@@ -262,10 +270,13 @@ class Conversing(Branching):
         Raises:
             StoreError, NotFound: it could not be changed.
         """
-        if self.id:
-            self.conversation = await asyncio.to_thread(
-                lambda: self._store.update_conversation(self.id, **changes)
+        if id := self.id:
+            changed = await asyncio.to_thread(
+                lambda: self._store.update_conversation(id, **changes)
             )
+            if id != self.id:
+                return  # Another one is shown meanwhile.
+            self.conversation = changed
         else:
             self.conversation = replace(self.conversation, **changes)
         if "model" in changes:
@@ -284,6 +295,11 @@ class Conversing(Branching):
 
     # --- the draft --------------------------------------------------------------------------------
 
+    @property
+    def stored_draft(self) -> str:
+        """The draft as the store has it."""
+        return self._draft
+
     async def save_draft(self, text: str) -> None:
         """Keep what stands in the box, where it is not kept already."""
         async with self._saving:
@@ -294,10 +310,15 @@ class Conversing(Branching):
                     self._draft = text
 
     def write_draft(self, id: int, text: str) -> None:
-        """The same at once, for the end of the program."""
+        """The same at once, for the end of the program.
+
+        Where another corral has deleted the conversation, it becomes the draft of a new one.
+        """
         if id:
-            self._store.update_conversation(id, draft=text)
-        else:
+            with contextlib.suppress(NotFound):
+                self._store.update_conversation(id, draft=text)
+                return
+        if text or not id:
             self._store.remember(_DRAFT, text)
 
     def leave(self, draft: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Where = Literal["anywhere", "prompt", "transcript", "sidebar", "tree", "models"]
+Where = Literal["anywhere", "prompt", "transcript", "sidebar", "tree", "text", "models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ KEYS: tuple[Key, ...] = (
     Key("left_square_bracket", "sibling(-1)", "The branch before", "transcript"),
     Key("right_square_bracket", "sibling(1)", "The branch after", "transcript"),
     Key("g", "go_on", "Go on with a cut answer", "transcript"),
+    Key("v", "compare", "Compare models on this question", "transcript"),
     Key("f", "fork", "Fork into a new conversation", "transcript"),
     Key("delete", "delete_message", "Delete it and all below it", "transcript"),
     Key("x", "delete_only", "Delete only it", "transcript"),
@@ -78,6 +79,10 @@ KEYS: tuple[Key, ...] = (
     Key("enter", "open", "Open the conversation", "sidebar"),
     Key("delete", "delete", "Delete the conversation", "sidebar"),
     Key("u", "undo_delete", "Undo the delete", "sidebar"),
+    Key("f", "file", "File it into a folder", "sidebar"),
+    Key("a", "archive", "Archive it, or take it back", "sidebar"),
+    Key("p", "pin", "Pin it on top, or let it go", "sidebar"),
+    Key("left,right", "", "Fold or unfold a folder", "sidebar"),
     Key("enter", "open", "Go to the message", "tree"),
     Key("up,down,pageup,pagedown,home,end", "", "Move", "tree"),
     Key("left_square_bracket,right_square_bracket", "", "To the sibling before, after", "tree"),
@@ -90,6 +95,16 @@ KEYS: tuple[Key, ...] = (
     Key("x", "delete_only", "Delete only it", "tree"),
     Key("u", "undo", "Undo the delete", "tree"),
     Key("c", "copy", "Copy the message", "tree"),
+    Key("tab", "go_on", "Let the model go on", "text"),
+    Key("escape", "stop", "Stop it; close the text", "text"),
+    Key("ctrl+z", "undo", "Undo what was typed, then piece by piece", "text"),
+    Key("ctrl+y,ctrl+shift+z", "redo", "Redo it", "text"),
+    Key("ctrl+r", "candidates", "Three more candidates, one after another", "text"),
+    Key("f3", "candidate(-1)", "The candidate before", "text"),
+    Key("f4", "candidate(1)", "The candidate after", "text"),
+    Key("ctrl+l", "alternatives", "Likeliest tokens at the cursor", "text"),
+    Key("left,right", "", "In their list: the token before, after", "text"),
+    Key("f5", "length", "How long a piece is", "text"),
     Key("enter", "choose", "Choose, download, or go on with it", "models"),
     Key("space", "pause", "Pause a download, or go on", "models"),
     Key("x", "cancel", "Cancel a download or a check", "models"),
@@ -115,6 +130,7 @@ HEADINGS: dict[Where, str] = {
     "transcript": "In the transcript",
     "sidebar": "In the sidebar",
     "tree": "In the tree",
+    "text": "In a text",
     "models": "Among the models",
 }
 """The groups in the order they are read."""
@@ -126,6 +142,8 @@ _SHOWN = {
     "delete": "Del",
     "up": "↑",
     "down": "↓",
+    "left": "←",
+    "right": "→",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
     "less_than_sign": "<",

@@ -96,7 +96,8 @@ class Parameter:
             if self._limit("le") is None and value > LARGEST:
                 raise ValueError
         except ValueError:  # pydantic's ValidationError is one
-            raise ValueError(f"{self.title} takes {self.limits}") from None
+            words = "".join(f", or {word}" for word in self.words)
+            raise ValueError(f"{self.title} takes {self.limits}{words}") from None
         return value
 
 

@@ -11,14 +11,14 @@ from corral.settings import DownloadSettings, EngineSettings, Settings
 from corral.tui.parameter import Parameter
 
 Table = Literal["", "engine", "downloads"]
-Holds = Literal["now", "answer", "load", "start", "download", "file"]
+Holds = Literal["now", "answer", "load", "model", "download", "file"]
 """From when on a change counts."""
 
 WHEN: dict[Holds, str] = {
     "now": "Holds at once.",
     "answer": "Holds from the next answer on.",
     "load": "Holds with the next load: the next answer brings it.",
-    "start": "Holds when corral is started again.",
+    "model": "Holds for every model that is loaded from now on.",
     "download": "Holds from the next download on.",
     "file": "Changed in config.toml; holds when corral is started again.",
 }
@@ -185,14 +185,14 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
             "Keep models warm",
             "Models used before stay in memory while there is room, to go back to them at once.",
             _ON,
-            holds="start",
+            holds="now",
         ),
         Setting(
             "idle_minutes",
             "Idle models leave",
             "A model nobody used for so long leaves memory.",
             {"never": 0},
-            holds="start",
+            holds="now",
             unit="min",
         ),
     ),
@@ -203,7 +203,7 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
             "For evaluated prompts, so that a conversation of yesterday goes on at once. auto is "
             "a tenth of the free disk, at most 20 GB.",
             {"auto": -1, "none": 0},
-            holds="start",
+            holds="model",
             unit="GB",
         ),
     ),

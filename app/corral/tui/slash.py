@@ -36,7 +36,15 @@ COMMANDS = (
         "drop|stop|ends|summarise|auto",
     ),
     Command("again", "MODEL", "Another answer: /again 13b seed=7", "again_command", "model"),
+    Command(
+        "compare",
+        "MODELS",
+        "The same question to several models: /compare 7b 13b blind",
+        "compare_command",
+        "compare",
+    ),
     Command("continue", "", "Go on with an answer that was cut", "screen.go_on"),
+    Command("complete", "TEXT", "A text that the model writes on in", "complete_command"),
     Command("tree", "", "The whole tree of the conversation", "screen.tree"),
     Command("fork", "", "Fork into a new conversation", "screen.fork"),
     Command("undo", "", "Bring back what was deleted here", "screen.undo_deletion"),
@@ -57,6 +65,10 @@ COMMANDS = (
     ),
     Command("import", "PATH", "Take in corral's or ChatGPT's export", "import_command", "path"),
     Command("backup", "PATH", "Everything but the models in one file", "backup_command", "path"),
+    Command(
+        "folder", "NAME", "File it into a folder; off takes it out", "folder_command", "folder"
+    ),
+    Command("archive", "", "Archive the conversation, or take it back", "screen.archive"),
     Command("trash", "", "Deleted conversations: bring back, or for good", "screen.trash"),
     Command("parameters", "", "Parameters and system prompt", "screen.parameters"),
     Command("settings", "", "Settings, and kept prompts", "screen.settings"),

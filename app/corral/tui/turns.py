@@ -141,6 +141,22 @@ class Turns:
         turn = self._chatting.regenerate(message, options)
         return self._start(Live(turn, None, self._now, name, title))
 
+    def write(
+        self,
+        message: Message,
+        options: Options = Options(),
+        *,
+        name: str = "",
+        title: str = "",
+    ) -> Live:
+        """Write on behind a message of a text.
+
+        Raises:
+            UsageError: an answer is still being written there.
+        """
+        turn = self._chatting.write(message, options)
+        return self._start(Live(turn, None, self._now, name, title))
+
     def go_on(self, message: Message, *, name: str = "", title: str = "") -> Live:
         """Let an answer go on that was stopped or cut off.
 

@@ -20,6 +20,7 @@ from corral.tui.keys import Where
 from corral.tui.screens.chat_commands import ChatCommands
 from corral.tui.toasts import fail, say
 from corral.tui.turns import Live
+from corral.tui.widgets.alone import alone
 from corral.tui.widgets.message import MessageView
 from corral.tui.widgets.prompt import Prompt
 from corral.tui.widgets.sidebar import Sidebar, title_of
@@ -110,12 +111,13 @@ class ChatScreen(ChatCommands):
         conversing = self.conversing
         self.editing = None
         typed = self.prompt.text
-        draft = conversing.conversation.draft
+        draft = "" if conversing.is_text else conversing.conversation.draft
         # What somebody typed before the history was read is not thrown away.
         self.prompt.fill(f"{draft}{typed}" if typed and typed != draft else draft)
         await self.transcript.show(conversing.dialogue, conversing.live, at)
         self.tell()
         self.read_rest()
+        await self.show_text(at)
 
     def tell(self) -> None:
         """Bring everything but the messages up to date."""
@@ -180,7 +182,7 @@ class ChatScreen(ChatCommands):
             self.prompt.note("↓ the answer goes on below · PgDn")
         else:
             note = slash.hint(self.prompt.line) or self.prompt.area.fold_note
-            self.prompt.note(note or self.preset_note)
+            self.prompt.note(note or self.preset_note or self.text_note)
 
     def tell_keys(self) -> None:
         where: Where = "prompt"
@@ -204,18 +206,24 @@ class ChatScreen(ChatCommands):
 
     # --- opening ----------------------------------------------------------------------------------
 
+    @alone
     async def open_conversation(self, id: int | None, at: int | None = None) -> None:
         """Show another conversation, None for a new one; the draft of this one is kept."""
         await self.save_draft()
+        self.opening, typed = True, self.prompt.text
+        self.prompt.fill("")  # What is typed from here on is meant for the other one.
         try:
             if id is None:
                 await self.conversing.fresh()
             else:
                 await self.conversing.open(id, at)
         except CorralError as error:
+            if typed:
+                self.give_back(typed)
             fail(self, error)
             return
-        self.prompt.fill("")
+        finally:
+            self.opening = False
         await self.draw(at)
         self.leave_sidebar()
 
@@ -261,6 +269,8 @@ class ChatScreen(ChatCommands):
         if self.swap is not None:
             self.send_when_loaded()
             return
+        if self.written is not None:  # It was typed before the text was there.
+            await self.open_conversation(None)
         if conversing.live is not None:
             busy = "An answer is still being written here. Esc stops it; your text stays in the box"
             say(self, busy, "Not sent", "warning")
@@ -324,7 +334,10 @@ class ChatScreen(ChatCommands):
             self.sidebar.mark(self.conversing.id or None, self.turns.live)
 
     async def _on_turn_ended(self, live: Live, shown: bool) -> None:
-        finished = live.answer is not None and live.answer.status != "streaming"
+        # An answer that could not go on may have been taken back: then it is not on the path.
+        path = [message.id for message in self.conversing.dialogue.path()] if shown else []
+        answer = live.answer
+        finished = answer is not None and answer.status != "streaming" and answer.id in path
         failed = live.answer is not None and live.answer.status == "failed"
         if live.error is not None and not (shown and failed):
             fail(self, live.error, where="" if shown else self.sidebar.title(live.conversation))
@@ -340,7 +353,6 @@ class ChatScreen(ChatCommands):
             self.tell()
 
     async def _after_trouble(self, live: Live) -> None:
-        kept = self.prompt.text
         try:
             await self.conversing.reread()
             if live.refused and live.before in self.conversing.dialogue:
@@ -350,14 +362,12 @@ class ChatScreen(ChatCommands):
             fail(self, error)
         await self.transcript.show(self.conversing.dialogue, self.conversing.live)
         self.read_rest()
-        self.prompt.fill(kept)
         if live.refused and live.typed:
             self.give_back(live.typed)
 
     @on(Welcome.Chosen)
     def _on_example(self, event: Welcome.Chosen) -> None:
-        self.prompt.fill(event.text)
-        self.prompt.area.focus()
+        self.take_up(event.text)
 
     def on_key(self, event: events.Key) -> None:
         """A letter that means nothing where the focus is goes where it is meant to go."""

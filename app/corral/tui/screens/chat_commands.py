@@ -10,6 +10,9 @@ from corral.errors import CorralError
 from corral.tui import links
 from corral.tui.screens.chat_adapters import ChatAdapters
 from corral.tui.screens.chat_box import ChatBox
+from corral.tui.screens.chat_compare import ChatCompare
+from corral.tui.screens.chat_completion import ChatCompletion
+from corral.tui.screens.chat_finding import ChatFinding
 from corral.tui.screens.chat_moving import ChatMoving
 from corral.tui.screens.chat_presets import ChatPresets
 from corral.tui.screens.chat_settings import ChatSettings
@@ -29,7 +32,16 @@ if TYPE_CHECKING:
 
 
 class ChatCommands(
-    ChatMoving, ChatWindow, ChatPresets, ChatAdapters, ChatBox, ChatTree, ChatSettings
+    ChatFinding,
+    ChatMoving,
+    ChatWindow,
+    ChatPresets,
+    ChatAdapters,
+    ChatBox,
+    ChatCompare,
+    ChatCompletion,
+    ChatTree,
+    ChatSettings,
 ):
     """The actions of :class:`corral.tui.screens.chat.ChatScreen`."""
 
@@ -200,16 +212,20 @@ class ChatCommands(
         """The conversation under the cursor of the sidebar, else the open one."""
         return self.sidebar.chosen or self.conversing.conversation
 
-    async def change(self, conversation: Conversation, **changes: object) -> None:
+    async def change(self, conversation: Conversation, **changes: object) -> bool:
+        """Change a conversation and show that; False where it could not be, which is told."""
+        changed = True
         try:
             if conversation.id == self.conversing.id:
                 await self.conversing.change(**changes)
             else:
                 self.store.update_conversation(conversation.id, **changes)  # type: ignore[arg-type]
         except CorralError as error:
+            changed = False
             fail(self, error)
         await self.sidebar.reload()
         self.tell()
+        return changed
 
     def action_rename(self) -> None:
         from corral.tui.screens.dialogs import TextDialog
@@ -237,6 +253,8 @@ class ChatCommands(
     async def _delete(self, conversation: Conversation) -> None:
         if live := self.turns.live.get(conversation.id):
             await self.turns.stop([live], 4.0)
+        if conversation.id == self.conversing.id:
+            await self.save_draft()  # It goes into the trash with it, and comes back.
         try:
             self.store.trash(conversation.id)
         except CorralError as error:
@@ -244,7 +262,6 @@ class ChatCommands(
             return
         if conversation.id == self.conversing.id:
             in_list = self.sidebar.rows.has_focus
-            self.prompt.fill("")
             await self.open_conversation(None)
             if in_list:
                 self.sidebar.rows.focus()

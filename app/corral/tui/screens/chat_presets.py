@@ -25,7 +25,7 @@ class ChatPresets(ChatModels):
 
     if TYPE_CHECKING:  # What the screen itself brings.
 
-        async def change(self, conversation: Conversation, **changes: object) -> None: ...
+        async def change(self, conversation: Conversation, **changes: object) -> bool: ...
 
     @property
     def presets(self) -> Presets:

@@ -78,6 +78,8 @@ class ChatSettings(ChatModels):
             self.set_class(not value, "-no-sidebar")
         elif setting.name == "vim":
             self.prompt.area.use_vim(value)
+        elif setting.name in ("keep_warm", "idle_minutes", "kv_disk"):
+            self.corral.parts.keep_engine_settings()
         return self.corral.write_setting(setting.key, None if reset else value)
 
     # --- what the screen says besides -------------------------------------------------------------

@@ -36,21 +36,26 @@ def complete(text: str, endings: tuple[str, ...] = (".gguf",)) -> tuple[str, lis
     """
     if text == "~":
         return "~/", []
-    folder, _, start = text.rpartition("/")
-    root = Path(folder + "/" if folder or text.startswith("/") else ".")
-    names = _names(root, start, endings)
+    before, found = names_at(text, endings)
+    start = text[len(before) :]
+    names = sorted([name for name in found if name.startswith(start)] or found)
     if not names:
         return text, []
     common = _common(names)
     if not common.casefold().startswith(start.casefold()):
         common = start
-    return text[: len(text) - len(start)] + common, names
+    return before + common, names
 
 
-def _names(root: Path, start: str, endings: tuple[str, ...]) -> list[str]:
+def names_at(text: str, endings: tuple[str, ...] = ("",)) -> tuple[str, list[str]]:
+    """The folder a path stands in, as it was typed, and what begins there like its last part.
+
+    Folders end with ``/``; of files, only those with one of the endings are there.
+    """
+    folder, slash, start = text.rpartition("/")
     names = []
     try:
-        with os.scandir(root.expanduser()) as entries:
+        with os.scandir(Path(folder + slash or ".").expanduser()) as entries:
             for number, entry in enumerate(entries):
                 if number == SEEN_AT_MOST:
                     break
@@ -60,9 +65,8 @@ def _names(root: Path, start: str, endings: tuple[str, ...]) -> list[str]:
                     elif entry.name.casefold().endswith(endings):
                         names.append(entry.name)
     except (OSError, RuntimeError, ValueError):
-        return []
-    exact = [name for name in names if name.startswith(start)]
-    return sorted(exact or names)
+        names = []
+    return folder + slash, names
 
 
 def _offered(name: str, start: str) -> bool:

@@ -16,6 +16,7 @@ from corral.tui.widgets.prompt import Prompt, PromptArea
 
 if TYPE_CHECKING:
     from corral.tui.conversing import Conversing
+    from corral.tui.screens.completion import CompletionScreen
 
 DRAFT_PAUSE = 0.5
 """Seconds after the last key before a draft is saved."""
@@ -33,7 +34,11 @@ class Drafting(Screen[None]):
         """A message of the person's own that is being written anew."""
         self._kept_draft = ""
         """What stood in the box before that."""
+        self.opening = False
+        """While another conversation is read: the box belongs to neither."""
         self._draft_timer: Timer | None = None
+        self.written: CompletionScreen | None = None
+        """The screen of the text that lies over the chat."""
 
     if TYPE_CHECKING:  # What the screen itself brings.
 
@@ -53,6 +58,11 @@ class Drafting(Screen[None]):
     @property
     def draft(self) -> str:
         """What would be lost if the program ended now."""
+        if self.conversing.is_text:
+            stored = self.conversing.conversation.draft
+            return self.written.draft if self.written is not None else stored
+        if self.opening:
+            return self.conversing.stored_draft
         typed = self.prompt.text
         if self.editing is None:
             return typed
@@ -65,6 +75,10 @@ class Drafting(Screen[None]):
             self._draft_timer.stop()
             self._draft_timer = None
         try:
+            if self.conversing.is_text:
+                if self.written is not None:
+                    await self.written.keep()
+                return
             await self.conversing.save_draft(self.draft)
         except CorralError as error:
             fail(self, error)

@@ -60,7 +60,7 @@ class HelpScreen(Modal[None]):
                 with Container(classes="columns"):
                     with Vertical(classes="column"):
                         for where in keys.HEADINGS:
-                            if where not in ("models", "tree"):
+                            if where not in ("models", "tree", "text"):
                                 yield _keys(where)
                         commands = [_command(one) for one in slash.COMMANDS]
                         yield _section("Typed into the box", commands)
@@ -70,6 +70,7 @@ class HelpScreen(Modal[None]):
                         if self._paths is not None:
                             yield _section("Where the files are", _places(self._paths))
                         yield _keys("tree")
+                        yield _keys("text")
                         yield _keys("models")
                 # The columns are not equally long, and this is to be the end of both.
                 yield _points("Licence of Llama 2", LICENCE)

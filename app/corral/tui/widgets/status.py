@@ -27,6 +27,8 @@ _LOCAL = {
     "open": "open",
     "delete": "delete",
     "undo_delete": "undo",
+    "file": "folder",
+    "archive": "archive",
     "copy_message": "copy",
     "copy_message_code": "code",
     "edit": "edit",

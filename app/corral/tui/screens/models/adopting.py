@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 
 from corral.errors import CorralError
 from corral.text import shorten
-from corral.tui.screens.importing import REFRESH_SECONDS, progress_line
+from corral.tui.screens.journey import REFRESH_SECONDS, bytes_line
 from corral.tui.screens.modal import MUTED, Bottom, Frame, Heading, Hints, Modal, Notice, Top
 from corral.tui.screens.models.words import middle_cut, shown_path
 from corral.units import gigabytes
@@ -172,7 +172,7 @@ class AdoptScreen(Modal["list[LocalModel]"]):
         if self._busy and self._cancelled.is_set():
             shown.update(Content("Stopping"))
         elif self._busy and total > 0:
-            shown.update(progress_line(done, total, max(8, shown.size.width - 28)))
+            shown.update(bytes_line(done, total, shown.size.width))
 
     def action_close(self) -> None:
         """The thread sees it at its next block; then the screen closes."""
