@@ -69,6 +69,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         ("owner:cats:2", ("owner:cats", 2.0)),
         ("cats:", ("cats:", 1.0)),
         (":0.5", (":0.5", 1.0)),
+        ("~nobody-there:0.5", ("~nobody-there", 0.5)),
+        (f"{'x' * 300}.gguf:2", (f"{'x' * 300}.gguf", 2.0)),
     ],
 )
 def test_a_name_and_its_scale(typed: str, choice: adapting.Choice) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.gguf_files import tiny_llama
 from tests.support.scripted_engine import Script, ScriptedEngine
 
 from corral.chat.conversation import Conversation, Message, active_path
-from corral.chatting import Chatting, Words
+from corral.chatting import Chatting, Turn, Words
 from corral.comparing import (
     Comparison,
     Done,
@@ -244,6 +244,36 @@ async def test_stopping_stops_all_and_keeps_what_there_is(scene: Scene) -> None:
     early.stop()
     assert await scene.run(early) == []
     assert len(scene.store.messages(scene.conversation)) == 2
+
+
+async def test_who_leaves_in_the_middle_finds_what_was_shown_before(scene: Scene) -> None:
+    scene.engine.scripts = says("one", "two")
+    await scene.run(scene.compare("Who?", contenders(["small", "middle"])))
+    before = scene.shown()
+    question = scene.store.messages(scene.conversation)[0]
+    scene.engine.scripts = [Script(["so ", "far"], hold_after=1)]
+    comparison = scene.compare(question, contenders(["middle", "small"]))
+    async for event in comparison:
+        if isinstance(event, Told) and isinstance(event.event, Words):
+            break
+    await comparison.aclose()
+    last = scene.store.messages(scene.conversation)[-1]
+    assert (last.text, last.status) == ("so ", "stopped"), "it is kept"
+    assert scene.shown() == before
+
+
+async def test_an_answer_that_is_begun_in_between_is_a_reason_and_no_end(scene: Scene) -> None:
+    comparison = scene.compare("Who?", contenders(["small", "middle"]))
+    async for event in comparison:
+        if isinstance(event, Done) and event.entry.label == "small":
+            scene.chatting.running[scene.conversation] = Turn(scene.conversation, none())
+    small, middle = comparison.entries
+    assert small.answered and isinstance(middle.error, UsageError)
+
+
+async def none() -> AsyncGenerator[Any, None]:
+    return
+    yield
 
 
 @pytest.mark.parametrize(

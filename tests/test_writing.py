@@ -24,7 +24,7 @@ from corral.models.catalog import Catalog, find_catalogue
 from corral.models.library.library import Library
 from corral.settings import Settings
 from corral.store.store import Store
-from corral.writing import check_kind, text_prompt
+from corral.writing import candidate, check_kind, text_prompt
 
 TEXT = {"format": "completion"}
 
@@ -138,6 +138,14 @@ async def test_what_nobody_wrote_is_no_part_of_a_text(store: Store, tmp_path: Pa
         check_kind(chat, 2, text=True)
     with pytest.raises(UsageError, match="is a text"):
         check_kind(text, 2, text=False)
+
+
+def test_candidates_have_seeds_of_their_own() -> None:
+    options = Options(parameters={"max_tokens": 3})
+    assert candidate(options, None, 2) == options, "one is drawn"
+    assert candidate(options, 7, 0) == options
+    seeds = [candidate(options, 0xFFFF_FFFD, number).parameters["seed"] for number in (1, 2)]
+    assert seeds == [0xFFFF_FFFE, 0] and candidate(options, 7, 1).parameters["max_tokens"] == 3
 
 
 async def looked(chatting: Chatting, look: Look) -> Alternatives:

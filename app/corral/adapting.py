@@ -7,6 +7,7 @@ somebody names for this one answer have to belong to it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def parse(text: str) -> Choice:
     """
     text = text.strip()
     name, _, last = text.rpartition(":")
-    scale = number(last) if name and not Path(text).expanduser().exists() else None
+    scale = number(last) if name and existing(text) is None else None
     if scale is None:
         name, scale = text, 1.0
     if not name:
@@ -192,8 +193,16 @@ def number(text: str) -> float | None:
 
 def durable(name: str) -> str:
     """A name, or the absolute path of a file, which holds in any folder."""
-    path = Path(name).expanduser()
-    return str(path.absolute()) if path.suffix.casefold() == ".gguf" and path.exists() else name
+    path = existing(name)
+    return str(path.absolute()) if path and path.suffix.casefold() == ".gguf" else name
+
+
+def existing(name: str) -> Path | None:
+    """The path that a name is; None where nothing is there, or can be."""
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # ~nobody, or far too long
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    return None
 
 
 def provenance(adapters: Iterable[Adapter]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from corral import continuing
 from corral.chat import formats
 from corral.chat.conversation import Conversation, Message
 from corral.engine import protocol
-from corral.errors import CorralError, DoesNotFit, EngineError, UsageError
+from corral.errors import CorralError, DoesNotFit, UsageError
 from corral.likeliest import Likeliest, Look
 from corral.loading.ladder import Fitting
 from corral.loading.loader import Loader, Resident
@@ -271,16 +271,16 @@ class Chatting:
         if not resident.warm and (notice := stretched(plan)) is not None:
             yield notice
         path = await asyncio.to_thread(continuing.path_to, self.store, question)
-        windowing = Windowing(self.store, self.engine, self._until_stopped)
+        windowing = Windowing(self.store, self.engine)
         before, n_ctx = await continuing.so_far(self.engine, plan, loaded.n_ctx, record.cut)
         building = windowing.prompt(turn, plan, n_ctx, path, record)
         try:
             async with contextlib.aclosing(building) as built:
-                async for event in built:
-                    if isinstance(event, Prompt):
-                        prompt = event
+                async for made in built:
+                    if isinstance(made, Prompt):
+                        prompt = made
                     else:
-                        yield event
+                        yield made
         except DoesNotFit as error:
             raise _TooLong(error) from None
         format = formats.FORMATS.get(plan.format)
@@ -295,7 +295,7 @@ class Chatting:
             lookup=self.settings.engine.lookup,
             adapters=plan.adapters,
         )
-        async with contextlib.aclosing(self._until_stopped(turn, events)) as generation:
+        async with contextlib.aclosing(turn.until_stopped(events, self.engine.stop)) as generation:
             async for event in generation:
                 if isinstance(event, protocol.Progress):
                     yield turn.tell(Working("reading", event.done, event.total))
@@ -358,30 +358,6 @@ class Chatting:
             yield waited
         finally:
             self._engine_free.release()
-
-    async def _until_stopped(
-        self, turn: Turn, events: AsyncGenerator[Any, None]
-    ) -> AsyncGenerator[Any, None]:
-        """Pass a generation on; when the turn is stopped, tell the engine, which then ends it."""
-        if turn.stopping.is_set():
-            raise StoppedEarly
-        stop = asyncio.ensure_future(turn.stopping.wait())
-        stop.add_done_callback(lambda done: None if done.cancelled() else self.engine.stop())
-        try:
-            async with contextlib.aclosing(events) as stream:
-                async for event in stream:
-                    yield event
-        except EngineError:
-            # A worker that did not stop in time was killed: the person asked for the stop, and
-            # gets it.
-            if turn.stopping.is_set():
-                raise StoppedEarly from None
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            self.engine.stop()
-            raise
-        finally:
-            stop.cancel()
 
 
 class _TooLong(Exception):

@@ -141,13 +141,19 @@ class Comparison(Activity[Event]):
             if not before.id:
                 self.conversation = await asyncio.to_thread(_stored, store, before)
             yield ordered
-            for entry in ordered.entries:
-                if self.stopped:
-                    break
-                async with contextlib.aclosing(self._ask(entry)) as events:
-                    async for event in events:
-                        yield event
-                yield Done(entry)
+            try:
+                for entry in ordered.entries:
+                    if self.stopped:
+                        break
+                    async with contextlib.aclosing(self._ask(entry)) as events:
+                        async for event in events:
+                            yield event
+                    yield Done(entry)
+            except (asyncio.CancelledError, GeneratorExit):
+                # The caller is gone: show what was shown before, and do not wait for anything.
+                with contextlib.suppress(CorralError):
+                    self._show(None)
+                raise
             if self.question is None and not before.id:
                 # It was too long for all of them: a conversation without a message is none.
                 await asyncio.to_thread(store.delete, self.conversation.id)
@@ -204,14 +210,14 @@ class Comparison(Activity[Event]):
 
     async def _ask(self, entry: Entry) -> AsyncGenerator[Event, None]:
         chatting, question = self._chatting, self.question
-        if question is None:
-            turn = chatting.send(
-                self.conversation.id, self.text, entry.options, parent=self._parent
-            )
-        else:
-            turn = chatting.regenerate(question, entry.options)
-        self._turn = turn
         try:
+            if question is None:
+                turn = chatting.send(
+                    self.conversation.id, self.text, entry.options, parent=self._parent
+                )
+            else:
+                turn = chatting.regenerate(question, entry.options)
+            self._turn = turn
             async with contextlib.aclosing(turn):
                 async for event in turn:
                     self._take(entry, event)
@@ -246,13 +252,14 @@ class Comparison(Activity[Event]):
         Raises:
             StoreError, NotFound: it could not be changed.
         """
+        await asyncio.to_thread(self._show, entry)
+
+    def _show(self, entry: Entry | None) -> None:
         first = next((one.answer for one in self.entries if one.answered), None)
         chosen = entry.answer if entry is not None else None
         active = chosen.id if chosen else self._before or (first.id if first else None)
         if active is not None:
-            await asyncio.to_thread(
-                self._chatting.store.update_conversation, self.conversation.id, active=active
-            )
+            self._chatting.store.update_conversation(self.conversation.id, active=active)
 
 
 def figures(entry: Entry) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from corral.chat.formats import Turn
 from corral.engine import protocol
 from corral.engine.errors import EngineStopped
 from corral.engine.protocol import LikelyToken
-from corral.errors import DoesNotFit, EngineError, UsageError
+from corral.errors import DoesNotFit, UsageError
 from corral.loading.loader import Loader, Resident
 from corral.planning import Options, Plan, Planner
 from corral.prompting import LONGEST_TOKEN
@@ -123,7 +123,7 @@ class Likeliest(Activity[Event]):
             conversation=str(look.conversation.id) if look.conversation else "",
             adapters=resident.plan.adapters,
         )
-        async with contextlib.aclosing(self._until_stopped(events)) as stream:
+        async with contextlib.aclosing(self.until_stopped(events, self._engine.stop)) as stream:
             async for event in stream:
                 if isinstance(event, protocol.Progress):
                     yield Working("reading", event.done, event.total)
@@ -138,22 +138,6 @@ class Likeliest(Activity[Event]):
                         event.reused_tokens,
                         event.evaluated_tokens,
                     )
-
-    async def _until_stopped(
-        self, events: AsyncGenerator[protocol.Progress | protocol.Likely, None]
-    ) -> AsyncGenerator[protocol.Progress | protocol.Likely, None]:
-        stop = asyncio.ensure_future(self.stopping.wait())
-        stop.add_done_callback(lambda done: None if done.cancelled() else self._engine.stop())
-        try:
-            async with contextlib.aclosing(events) as stream:
-                async for event in stream:
-                    yield event
-        except EngineError:
-            if self.stopping.is_set():
-                raise StoppedEarly from None
-            raise
-        finally:
-            stop.cancel()
 
     # --- the place --------------------------------------------------------------------------------
 

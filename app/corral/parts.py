@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -180,4 +181,7 @@ def _catalog(paths: Paths, notices: list[str]) -> Catalog:
 
 def absolute(path: str) -> Path:
     """A path a person typed: ``~`` expanded, made absolute, links left alone."""
-    return Path(path).expanduser().absolute()
+    found = Path(path)
+    with contextlib.suppress(RuntimeError):  # ~nobody
+        found = found.expanduser()
+    return found.absolute()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from corral.chat.conversation import Message
 from corral.chat.window import Gap
 from corral.engine import protocol
-from corral.errors import CorralError, StoreError
+from corral.errors import CorralError, EngineError, StoreError
 from corral.store.store import Store
 
 T = TypeVar("T")
@@ -130,6 +130,34 @@ class Activity(Generic[T]):
             if not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    async def until_stopped(
+        self, events: AsyncGenerator[R, None], stop: Callable[[], None]
+    ) -> AsyncGenerator[R, None]:
+        """Pass on what the engine makes; when this is stopped, tell the engine, which then ends it.
+
+        Raises:
+            StoppedEarly: it was stopped before it began, or did not come to an end of its own.
+        """
+        if self.stopped:
+            raise StoppedEarly
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        stopping.add_done_callback(lambda done: None if done.cancelled() else stop())
+        try:
+            async with contextlib.aclosing(events) as stream:
+                async for event in stream:
+                    yield event
+        except EngineError:
+            # A worker that did not stop in time was killed: the person asked for the stop, and
+            # gets it.
+            if self.stopped:
+                raise StoppedEarly from None
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            stop()
+            raise
+        finally:
+            stopping.cancel()
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self._events

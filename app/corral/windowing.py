@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,21 +40,13 @@ _REQUEST = (
     "Keep names, numbers, decisions and what is still open. Write only the summary."
 )
 
-Generating = Callable[[Turn, AsyncGenerator[Any, None]], AsyncGenerator[Any, None]]
-"""Passes a generation on, and ends it when the turn is stopped."""
-
 
 class Windowing:
-    """Builds the prompts of turns; under *summarise* it lets the model condense what goes.
+    """Builds the prompts of turns; under *summarise* it lets the model condense what goes."""
 
-    Args:
-        generating: as :data:`Generating`.
-    """
-
-    def __init__(self, store: Store, engine: ChatEngine, generating: Generating) -> None:
+    def __init__(self, store: Store, engine: ChatEngine) -> None:
         self._store = store
         self._engine = engine
-        self._generating = generating
 
     async def prompt(
         self, turn: Turn, plan: Plan, n_ctx: int, path: Sequence[Message], record: Record
@@ -146,7 +138,8 @@ class Windowing:
                 stop=_stop(plan),
                 strip_leading_space=plan.format != "completion",
             )
-            async with contextlib.aclosing(self._generating(turn, events)) as generation:
+            generation = turn.until_stopped(events, self._engine.stop)
+            async with contextlib.aclosing(generation):
                 async for event in generation:
                     if isinstance(event, protocol.Progress):
                         share = event.done / event.total if event.total else 0.0

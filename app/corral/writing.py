@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from corral.chat import formats, texts
 from corral.chat.conversation import Conversation, Message, active_path
@@ -14,12 +15,15 @@ from corral.prompting import LONGEST_TOKEN, ROOM, Prompt, Tokenizer, build_promp
 from corral.prompting import seen_from as dialogue_seen_from
 
 if TYPE_CHECKING:
-    from corral.planning import Plan
+    from corral.planning import Options, Plan
     from corral.store.store import Store
     from corral.talking import ChatEngine
 
 WORD = 64
 """Characters: a text is cut behind a space, where there is one as near as this."""
+
+SEEDS = 0xFFFF_FFFF
+"""How many seeds there are, from 0."""
 
 
 async def prompt_of(
@@ -104,6 +108,17 @@ async def preview(
         pass
     before = dialogue_seen_from(path)
     return await prompt_of(engine, plan, plan.spec.n_ctx, path, seen_from=before)
+
+
+def candidate(options: Options, seed: Any, number: int) -> Options:
+    """The options of candidate ``number``, from 0: the same seed would write the same words.
+
+    Args:
+        seed: what the first one has, by whoever said so; None draws one for each.
+    """
+    if not isinstance(seed, int) or not number:
+        return options
+    return replace(options, parameters={**options.parameters, "seed": (seed + number) % SEEDS})
 
 
 def check_kind(conversation: Conversation | None, messages: int, *, text: bool | None) -> None:

@@ -46,5 +46,5 @@ def cases(*, large: bool = True) -> Iterator[list[Case]]:
             found.append(Case("SmolLM2 135M Q8_0", path))
         if "7B" in WANTED and large:
             path = sparse_llama(folder / "zeros-7b.Q4_K_M.gguf", LLAMA_7B, "Q4_K_M")
-            found.append(Case("7B-shaped Q4_K_M", path, 64, 16, 512, large=True))
+            found.append(Case("7B-shaped Q4_K_M", path, 64, 48, 512, large=True))
         yield found

@@ -88,6 +88,7 @@ def test_export_to_stdout_to_a_folder_and_by_ending(quick: Corral, id: int, tmp_
 
 
 def test_wrong_use_says_what_is_right(quick: Corral, id: int, tmp_path: Path) -> None:
+    long = str(tmp_path / ("x" * 300))
     for arguments, code in (
         (["export"], 2),
         (["export", str(id), "--all"], 2),
@@ -100,8 +101,15 @@ def test_wrong_use_says_what_is_right(quick: Corral, id: int, tmp_path: Path) ->
         (["restore", str(tmp_path / "nothing")], 3),
         (["undelete", "99"], 3),
         (["trash", "1", "--empty"], 2),
+        (["export", str(id), "-o", long], 1),
+        (["export", str(id), "-o", "~nobody-there/a.md"], 3),
+        (["import", long], 7),
+        (["import", "~nobody-there/a.json"], 3),
+        (["backup", long], 1),
+        (["restore", long], 3),
     ):
         run = quick("history", *arguments)
+        assert "in corral itself" not in run.out + run.err, arguments
         assert run.code == code, (arguments, run.err)
         assert "corral: " in run.err or run.json["title"] == "Wrong usage"
 
@@ -166,6 +174,18 @@ def test_trash_undelete_archive_pin_and_folders(quick: Corral, id: int) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_traces_that_may_stay_are_told_once(
+    quick: Corral, id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corral.store.database.Database.scrub", lambda self: False)
+    quick("history", "fork", str(id))
+    quick("history", "trash", str(id))
+    assert quick("history", "trash", "--empty").err.count("traces of its text may stay") == 1
+    (left,) = quick("history", "list", "--json").json
+    run = quick("history", "delete", str(left["id"]))
+    assert run.code == 0 and run.err.count("traces of its text may stay") == 1
+
+
 def test_a_full_disk_behind_a_redirection_is_said(id: int) -> None:
     for arguments in (["export", str(id)], ["list", "--json"]):
         with open("/dev/full", "w") as full:

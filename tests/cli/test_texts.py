@@ -56,8 +56,11 @@ def test_a_text_goes_on_in_itself(
     own = parents[parents[third["message"]]["parent"]]
     assert (own["role"], own["text"], own["parent"]) == ("user", " And Rome", second["message"])
 
-    # Several candidates: one object each, beside one another, each with a seed of its own.
-    made = run("ask", "-c", id, "--candidates", "2", "--seed", "7", "--max-tokens", "2", "--json")
+    # Several candidates: one object each, beside one another, each with a seed of its own, also
+    # where the settings have one for all.
+    (private_home / "config").mkdir(exist_ok=True)
+    (private_home / "config" / "config.toml").write_text("[sampling]\nseed = 7\n")
+    made = run("ask", "-c", id, "--candidates", "2", "--max-tokens", "2", "--json")
     assert [line["type"] for line in made.lines] == ["done", "done"], made.err
     messages = run("history", "show", id, "--json").json["messages"]
     by_id = {one["id"]: one for one in messages}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,30 @@ def test_who_chose_a_policy_keeps_it() -> None:
     assert "GOMP_SPINCOUNT" not in chosen
     assert worker_environment({"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
     assert int(worker_environment({})["GOMP_SPINCOUNT"]) > 1000
+    others = "glibc.malloc.arena_max=2"
+    assert worker_environment({"GLIBC_TUNABLES": others})["GLIBC_TUNABLES"].startswith(others + ":")
+    off = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+    assert worker_environment(off)["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=0"
+
+
+def huge_pages_are_given() -> bool:
+    """To who asks: the system knows them, and glibc is new enough to ask."""
+    try:
+        enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (OSError, ValueError):
+        return False
+    return "[never]" not in enabled and name == "glibc" and float(version) >= 2.35
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+async def test_the_cache_lies_in_huge_pages(engine: Engine, starter: Path) -> None:
+    if not huge_pages_are_given():
+        pytest.skip("this system gives no huge pages")
+    await load(engine, starter, n_ctx=2048)
+    rollup = Path(f"/proc/{engine.pid}/smaps_rollup").read_text()
+    (line,) = (line for line in rollup.splitlines() if line.startswith("AnonHugePages"))
+    assert int(line.split()[1]) > 16 * 1024  # kB, of 45 MB for the cells
 
 
 def test_another_library_has_no_switch(tmp_path: Path) -> None:

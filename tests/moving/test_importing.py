@@ -389,3 +389,12 @@ def test_two_programs_import_the_same_file_at_once(tmp_path: Path) -> None:
     assert len(stores[0].conversations()) == 80
     for store in stores:
         store.close()
+
+
+def test_what_does_not_say_where_it_is_from_is_there_once_too(store: Store, take: Any) -> None:
+    first, other = hostile(origin=""), hostile(origin="", title="Another")
+    del first["origin"]
+    assert (len(take([first, other]).added), len(take([other, first, first]).added)) == (2, 0)
+    assert take([first]).known == 1
+    store.delete(store.conversations()[0].id)
+    assert len(take([first, other]).added) == 1

@@ -121,3 +121,10 @@ def test_the_best_hit_among_the_wanted_is_found_behind_any_number_of_others(stor
     assert hits[0].message is not None
     assert [one.id for one in store.filtered(Filters(folder="work"))] == [wanted]
     assert len(store.filtered(Filters(archived=False), 7)) == 7
+
+
+def test_each_level_of_a_new_folder_is_spelled_as_the_one_that_is_there(store: Store) -> None:
+    chat(store, folder="Work")
+    assert store.folder_named("work/Trips") == "Work/Trips"
+    chat(store, folder="Work/Trips")
+    assert store.folder_named("WORK/trips/Peru") == "Work/Trips/Peru"

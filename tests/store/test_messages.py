@@ -207,7 +207,7 @@ def test_an_answer_of_this_process_is_not_recovered(store: Store, chat: int, pat
 @pytest.mark.parametrize(
     "writer",
     [
-        f"{os.getpid()}:{psutil.Process().create_time() - 60}",  # the pid was reused
+        pytest.param(f"{os.getpid()}:{psutil.Process().create_time() - 60}", id="pid used again"),
         "4194304999:1.0",
         "nonsense",
         "-1:0",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corral.chat.finding import Filters
 from corral.store.search import MATCH_END, MATCH_START, to_expression
 from corral.store.store import Store
 
@@ -178,3 +179,24 @@ def test_what_was_written_can_be_found(text: str) -> None:
     id = chat(store, text)
     assert found(store, text) == [id]
     store.close()
+
+
+def test_a_search_that_nobody_waits_for_any_more_gives_up(store: Store) -> None:
+    id = store.create_conversation().id
+    text = " ".join(f"w{number}" for number in range(400))
+    with store._database.write() as connection:
+        connection.executemany(
+            "INSERT INTO message (conversation, role, text, status, created)"
+            " VALUES (?, 'user', ?, 'complete', 1)",
+            [(id, text)] * 500,
+        )
+    asked: list[int] = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    assert store.search("w", cancelled=cancelled) == []
+    assert len(asked) == 2
+    assert store.search("", filters=Filters(after=0.0), cancelled=lambda: True) == []
+    assert [hit.conversation.id for hit in store.search("w")] == [id]

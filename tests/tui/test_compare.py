@@ -11,6 +11,7 @@ from tests.support.gguf_files import tiny_llama
 from tests.support.scripted_engine import Script
 from textual.widgets import Input
 
+from corral.chat.conversation import active_path
 from corral.errors import EngineDied
 from corral.store.store import Store
 from corral.store.votes import Tally
@@ -231,9 +232,13 @@ async def test_one_fails_one_is_stopped_and_a_quit_in_between_loses_nothing(
         paths = c.paths
         await c.pilot.press("ctrl+q")
     store = Store.open(paths.database)
-    last = store.messages(store.conversations()[0].id)[-1]
-    store.close()
+    (conversation,) = store.conversations()
+    last = store.messages(conversation.id)[-1]
     assert (last.text, last.status) == ("so far ", "stopped")
+    # What was shown before is what is shown next time.
+    shown = active_path(store.messages(conversation.id), conversation.active)
+    assert [one.text for one in shown] == [HOSTILE, "as before"]
+    store.close()
 
 
 async def test_completion_goes_on_behind_the_models_that_are_typed(tmp_path: Path) -> None:

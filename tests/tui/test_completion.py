@@ -231,7 +231,11 @@ async def test_what_is_typed_outlives_the_program_and_a_full_disk(
             ("user", "xy"),
             ("assistant", " Half"),
         ]
-        # One that says nothing leaves no end behind.
+        # One that says nothing leaves no end behind, and that is told.
+        c.engine.scripts = [Script([])]
+        await press(c, "tab")
+        assert pieces(c)[-1] == ("assistant", " Half")
+        assert "The model would end the text here" in c.text()
         c.engine.scripts = [Script([], fail_after=0, error=EngineDied("Again"))]
         await press(c, "tab")
         assert pieces(c)[-1] == ("assistant", " Half")

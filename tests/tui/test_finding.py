@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.chat_app import NOW, Chat, History, chat
@@ -193,3 +196,53 @@ async def test_two_thousand_conversations_in_folders_are_no_stall(tmp_path: Path
         c.screen.sidebar.box.focus()
         c.screen.sidebar.box.value = "folder:f1 1999"
         await c.until(lambda: shown(c) == ["Number 1999"])
+
+
+async def test_only_the_latest_search_goes_on_to_its_end(tmp_path: Path) -> None:
+    async with chat(tmp_path, fill=filed) as c:
+        asked: list[Callable[[], bool]] = []
+        search = c.store.search
+
+        def seen(words: str, limit: int, filters: Filters, cancelled: Callable[[], bool]) -> Any:
+            asked.append(cancelled)
+            return search(words, limit, filters, cancelled)
+
+        c.store.search = seen  # type: ignore[assignment, method-assign]
+        box = c.screen.sidebar.box
+        await c.pilot.press("ctrl+f")
+        for count, words in enumerate(("kn", "kne"), 1):
+            box.value = words
+            await c.until(lambda count=count: len(asked) == count)  # type: ignore[misc]
+        assert [gone() for gone in asked] == [True, False]
+        await c.until(lambda: "Knead the dough." in shown(c))
+        await c.pilot.press("escape")
+        await c.until(lambda: asked[-1]())
+
+
+async def test_completion_stays_away_from_a_box_that_was_left(tmp_path: Path) -> None:
+    async with chat(tmp_path, fill=filed) as c:
+        finder = c.screen.sidebar.finder
+        asked, go_on = threading.Event(), threading.Event()
+
+        def slow() -> list[str]:
+            asked.set()
+            assert go_on.wait(20)
+            return ["tiny"]
+
+        c.store.model_names = slow  # type: ignore[method-assign]
+        await c.pilot.press("ctrl+f")
+        finder.box.value = "model:"
+        await c.until(asked.is_set)
+        c.screen.prompt.area.focus()
+        go_on.set()
+        await c.until(lambda: all(w.group != "complete" or w.is_finished for w in c.app.workers))
+        assert not finder.completion.open
+
+
+async def test_a_conversation_that_is_folded_away_keeps_its_title(tmp_path: Path) -> None:
+    async with chat(tmp_path, fill=filed) as c:
+        sidebar = c.screen.sidebar
+        hotel = c.store.filtered(Filters(folder="Work/Trips"))[0].id
+        sidebar.fold("Work", True)
+        await c.until(lambda: "▸ Work 2" in shown(c))
+        assert (sidebar.title(hotel), sidebar.title(999)) == ("Hotel", "Untitled")

@@ -42,17 +42,18 @@ def assert_whole(c: Chat) -> None:
 async def test_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     async with chat(tmp_path, Script(["Some words."]), fill=one, size=size) as c:
         if size >= (40, 12):
+            await c.until(lambda: "Enter send" in c.text())
             assert_whole(c)
         await c.send("And?")
         await c.settled()
         if size >= (60, 20):
-            assert "Some words." in c.text()
-            assert "tiny-llama" in c.text()
+            await c.until(lambda: "Some words." in c.text() and "tiny-llama" in c.text())
         for other in ((100, 30), (60, 20), (30, 8), size) if size == (80, 24) else ():
             await c.pilot.resize_terminal(*other)
             await c.pilot.pause()
         assert c.app.is_running
         if size >= (40, 12):
+            await c.until(lambda: len(lines_of(c.app)) == size[1] and "Enter send" in c.text())
             assert_whole(c)
 
 

@@ -9,7 +9,8 @@ from tests.support.chat_app import Chat, History, chat
 from tests.support.gguf_files import tiny_llama
 from tests.support.scripted_engine import Script
 
-from corral.errors import EngineError
+from corral.errors import EngineError, StoreError
+from corral.models.library.local import LocalModel
 from corral.store.downloads import Download, RemoteSegment, Target
 from corral.tui.screens.parameters import Changes, ParametersScreen
 
@@ -184,3 +185,16 @@ async def test_the_end_of_the_program_stops_the_loading(tmp_path: Path) -> None:
         await c.until(lambda: not c.app.is_running)
         assert c.engine.loaded_specs == []
     assert not [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
+
+
+async def test_a_history_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
+    def locked(all: bool = False) -> list[LocalModel]:
+        raise StoreError("The history is locked by another program")
+
+    async with chat(tmp_path, fill=one_talk) as c:
+        c.app.library.models = locked  # type: ignore[method-assign]
+        await c.screen.model_command("7b")
+        await c.until(lambda: c.toasts().count("The history is locked") == 1)
+        c.screen.action_again_with()
+        await c.until(lambda: c.toasts().count("The history is locked") == 2)
+        assert not c.covered

@@ -166,3 +166,31 @@ async def test_the_trash_gives_a_conversation_back_to_the_list(tmp_path: Path) -
         await app.until(lambda: "is back" in app.text())
         await app.pilot.press("escape")
         await app.until(lambda: not app.covered and "Llama vs alpaca" in app.text())
+
+
+def errors(app: Chat) -> list[str]:
+    return [toast.message for toast in app.app._notifications if toast.severity == "error"]
+
+
+async def test_a_place_that_cannot_be_is_told_and_nothing_ends(tmp_path: Path, here: Path) -> None:
+    """A name that is too long, somebody who is not there, a folder that was deleted."""
+    long = f"/tmp/{'x' * 300}.json"
+    async with chat(tmp_path, fill=one) as app:
+        await app.open(1)
+        for text in (
+            f"/export json {long}",
+            f"/backup {long}",
+            f"/adapter ~nobody-there/{'x' * 300}:1",
+        ):
+            app.app.clear_notifications()
+            await command(app, text)
+            await app.until(lambda: errors(app) and not app.covered, text)
+        here.rmdir()
+        await command(app, "/export json")
+        place = await shows(app, PathDialog)
+        assert place.query_one(Input).value.startswith(str(Path.home()))
+        await app.pilot.press("escape")
+        await app.until(lambda: not app.covered)
+        app.app.clear_notifications()
+        await command(app, "/import talk.json")
+        await app.until(lambda: "talk.json" in app.toasts())

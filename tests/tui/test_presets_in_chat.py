@@ -77,6 +77,7 @@ async def test_a_form_of_a_file_holds_and_a_wrong_one_says_why(tmp_path: Path) -
     async with chat(tmp_path, Script(("{}",))) as c:
         await command(c, f"/form {grammar}")
         await c.until(lambda: "line 2: The rule c is used but not defined" in c.toasts())
+        assert "goes on without it" not in c.toasts(), "none holds yet"
         await command(c, f"/form {schema}")
         await c.until(lambda: "Every answer follows this schema now" in c.toasts())
         assert "answers follow a schema · /form off" in c.text()

@@ -113,3 +113,16 @@ async def test_sizes(tmp_path: Path) -> None:
             await c.pilot.resize_terminal(*size)
             await c.until(lambda: "What is a llama" in c.text())
             await c.until(lambda: size[1] < 20 or "Enter take it up" in c.text())  # noqa: B023
+
+
+async def test_one_that_is_closed_at_once_does_nothing_more(tmp_path: Path) -> None:
+    async with chat(tmp_path, fill=many) as c:
+        screen = await opened(c)
+        await c.pilot.press("escape")
+        await c.until(lambda: not c.covered)
+        await c.pilot.pause()
+        # What was on its way to it comes now.
+        screen.on_resize()
+        screen._search()
+        screen._show(0)
+        await c.pilot.pause()

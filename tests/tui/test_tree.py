@@ -368,6 +368,17 @@ async def test_two_programs_in_one_conversation_both_go_on(tmp_path: Path) -> No
         await c.until(lambda: "to theirs." in c.text())
         assert len(rows(c)) == 8
         await c.pilot.press("escape")
+        # One goes and another one comes: so many there were before.
+        beside.delete_message(theirs.id)
+        fresh = beside.add_user(id, "instead?", last)
+        beside.finish_answer(
+            beside.begin_answer(fresh.id, model=None, parameters=None).id,
+            text="of that.", status="complete", stop_reason="end",
+        )  # fmt: skip
+        await open_tree(c)
+        await c.until(lambda: "instead?" in c.text() and "theirs?" not in c.text())
+        assert len(rows(c)) == 8
+        await c.pilot.press("escape")
         # The other one deletes what is on this screen: what is typed is not lost.
         beside.delete_message(c.path()[4].id)
         c.screen.prompt.area.focus()

@@ -160,6 +160,9 @@ async def test_a_slip_of_the_count_is_no_trouble() -> None:
         for key in "yy" + "9" * 40 + "p" + "9" * 40 + "w" + "9" * 40 + "k":
             vim.key(key)
         assert area.document.line_count == 1
+        for key in "9" * 5_000 + "lv" + "9" * 5_000 + "h":  # more digits than Python reads
+            vim.key(key)
+        assert area.selected_text
 
 
 async def test_esc_leaves_typing_and_i_goes_back_to_it(tmp_path: Path) -> None:

@@ -93,6 +93,16 @@ async def test_is_put_on_scaled_and_taken_off(scene: Scene) -> None:
         await until(pilot, lambda: app.result is None)
 
 
+async def test_a_key_on_a_row_that_was_forgotten_meanwhile_is_harmless(scene: Scene) -> None:
+    app = Host()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = scene.screen(("cats", 0.5))
+        await opened(pilot, app, screen)
+        screen._choices = ()  # As forgetting it leaves it, before the list is read again.
+        await pilot.press("right")
+        await until(pilot, lambda: scene.kept == [(("cats", 0.6),)])
+
+
 async def test_a_scale_is_typed(scene: Scene) -> None:
     app = Host()
     async with app.run_test(size=(80, 24)) as pilot:

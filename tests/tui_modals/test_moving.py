@@ -7,7 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tui_modals.host import HOSTILE, SIZES, Host, assert_harmless, is_shown, shown, until
+from tests.tui_modals.host import (
+    HOSTILE,
+    PENDING,
+    SECONDS,
+    SIZES,
+    Host,
+    assert_harmless,
+    is_shown,
+    shown,
+    until,
+)
 from textual.widgets import Input
 
 from corral.errors import CorralError, DoesNotFit
@@ -40,6 +50,31 @@ async def test_progress_is_shown_and_escape_stops_it(size: tuple[int, int]) -> N
         await pilot.press("escape")
         await until(pilot, lambda: app.result is None)
         assert seen.is_set()
+
+
+async def test_a_journey_that_ends_under_another_screen_closes_when_that_is_gone() -> None:
+    """The palette may lie over everything."""
+    go_on = threading.Event()
+
+    def job(progress: Progress, cancelled: Cancelled) -> str:
+        assert go_on.wait(SECONDS)
+        return "done"
+
+    app = Host()
+    async with app.run_test(size=(80, 24)) as pilot:
+        journey, over = JourneyScreen("Importing", "a.json", "", job), PathDialog("/", "Over", "")
+        await app.open(journey)
+        await app.push_screen(over)
+        go_on.set()
+        await until(pilot, lambda: journey._cancelled.is_set())
+        await pilot.pause()
+        assert app.screen is over and app.result is PENDING
+        await pilot.press("escape")
+        await until(pilot, lambda: app.result == "done")
+        await until(pilot, lambda: journey not in app.screen_stack)
+        # Closing what is closed closes nothing else.
+        journey.dismiss(None)
+        assert len(app.screen_stack) == 1 and app.result == "done"
 
 
 @pytest.mark.parametrize(

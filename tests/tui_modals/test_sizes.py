@@ -38,6 +38,7 @@ from corral.tui.screens.models.hub_search import HubSearchScreen
 from corral.tui.screens.models.licence import LicenceScreen
 from corral.tui.screens.models.words import middle_cut
 from corral.tui.screens.parameters import ParametersScreen
+from corral.tui.screens.recall import RecallScreen
 from corral.tui.screens.settings import SettingsScreen, Surroundings
 from corral.tui.themes import THEMES
 
@@ -75,6 +76,7 @@ SCREENS: dict[str, tuple[Callable[[], ModalScreen[Any]], str]] = {
     ),
     "settings": (settings, "Settings"),
     "kept prompts": (lambda: KeptScreen(nothing_kept(), 0), "Kept prompts"),
+    "earlier prompts": (lambda: RecallScreen(lambda words, most: []), "Nothing was asked"),
     "help": (HelpScreen, "Help"),
     "log": (lambda: LogScreen(Path("none.log")), "The engine's log"),
 }
@@ -86,11 +88,16 @@ async def test_every_screen_opens_and_closes(size: tuple[int, int]) -> None:
     async with app.run_test(size=size) as pilot:
         below = app.screen
         for make, words in SCREENS.values():
-            await app.open(make())
+            await app.open(screen := make())
             if size[0] > 12:
                 await until(pilot, partial(is_shown, pilot, words))
             await pilot.press("down", "tab", "up", "escape")
             await until(pilot, lambda: app.screen is below)
+            await pilot.pause()
+            # A message that was on its way finds nothing of it any more.
+            screen.call_after_refresh = lambda call, *values: call(*values)  # type: ignore[method-assign]
+            if late := getattr(screen, "on_resize", None):
+                late()
 
 
 @pytest.mark.parametrize("theme", [*(theme.name for theme in THEMES), "textual-light", "ansi-dark"])

@@ -71,6 +71,17 @@ async def test_for_good_only_after_a_question(tmp_path: Path) -> None:
         assert gone == [1] and not store.in_trash()
         await pilot.press("enter", "delete")
         assert app.screen is screen
+        await pilot.press("escape")
+        # Where traces of it stay for now, that is said.
+        other = store.create_conversation(title="Another trip").id
+        store.trash(other)
+        store._database.scrub = lambda: False  # type: ignore[method-assign]
+        await app.open(TrashScreen(store, forget, lambda: NOW))
+        await until(pilot, lambda: is_shown(pilot, "Another trip"))
+        await pilot.press("delete")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: is_shown(pilot, "its text may stay in the file"))
     with pytest.raises(NotFound):
         store.conversation(1)
     store.close()

@@ -9,12 +9,15 @@ import click
 
 from corral.chat.conversation import Conversation, Message, active_path
 from corral.chatting import Options, Turn, Working
+from corral.engine.protocol import Timings, Usage
 from corral.errors import NotFound, UsageError
 from corral.parts import Parts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 GO_ON, AGAIN = "go on", "again"
+
+_MODEL = ("name", "file", "sha256", "quant", "n_ctx", "gpu_layers", "threads")
 
 _STAGES = {
     "loading": "Loading the model",
@@ -24,7 +27,7 @@ _STAGES = {
 
 
 def done_record(message: Message, *, saved: bool) -> dict[str, Any]:
-    """The contract's ``done`` object.
+    """The contract's ``done`` object; all of its keys are there, however little came of the answer.
 
     Args:
         saved: whether its conversation is on disk.
@@ -35,9 +38,9 @@ def done_record(message: Message, *, saved: bool) -> dict[str, Any]:
         "message": message.id if saved else None,
         "text": message.text,
         "stop_reason": message.stop_reason,
-        "model": message.model or {},
-        "usage": message.usage or {},
-        "timings": message.timings or {},
+        "model": dict.fromkeys(_MODEL) | (message.model or {}),
+        "usage": Usage().model_dump() | (message.usage or {}),
+        "timings": Timings().model_dump() | (message.timings or {}),
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 from typing import Any
 
@@ -24,11 +23,11 @@ from corral.cli.answers import (
 )
 from corral.cli.output import StatusLine, errors, note, print_json, report
 from corral.cli.presets import form_options, keep_preset, with_form
+from corral.cli.signals import Signals
 from corral.cli.stdin import prompt_text
 from corral.cli.texts import (
     check,
     kept_as_text,
-    nth,
     refuse_together,
     tell_alternatives,
     text_options,
@@ -37,7 +36,7 @@ from corral.errors import UsageError
 from corral.parts import Parts, build
 from corral.paths import Paths
 from corral.text import clean
-from corral.writing import preview
+from corral.writing import candidate, preview
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "max_tokens")
 
@@ -136,7 +135,7 @@ def ask(
             telling = tell_alternatives(parts, found, text, alternatives, options, as_json=as_json)
             sys.exit(asyncio.run(telling))
         job = _Ask(parts, options, redo, as_json=as_json, stats=stats, saved=not no_save)
-        job.candidates = candidates
+        job.candidates, job.seed = candidates, plan.sampling.seed
         if dry_run:
             sys.exit(asyncio.run(job.dry_run(found, text)))
         found = keep_preset(parts, _conversation(parts, conversation, latest, options), options)
@@ -195,8 +194,10 @@ class _Ask:
         self._stats = stats
         self._saved = saved
         self._status = StatusLine()
-        self._signal = 0
+        self._signals: Signals | None = None
         self.candidates = 1
+        self.seed: int | None = None
+        """Of the first candidate; None draws one for each."""
 
     async def run(self, conversation: Conversation, text: str) -> int:
         turn = begin(self._parts, conversation, text, self._options, self._redo)
@@ -205,25 +206,26 @@ class _Ask:
             for number in range(self.candidates):
                 if number:
                     assert turn.answer is not None
-                    options = nth(self._options, number)
+                    options = candidate(self._options, self.seed, number)
                     turn = self._parts.chatting.regenerate(turn.answer, options)
                 code = await self._one(turn, number) or code
-                if self._signal:
-                    return 128 + self._signal
+                if self._signals and self._signals.number:
+                    return 128 + self._signals.number
         finally:
             self._status.clear()
             await self._parts.close()
         return code
 
     async def _one(self, turn: Turn, number: int) -> int:
-        self._stop_on_signals(turn)
+        self._signals = Signals(turn.stop)
         code = 1
         async with contextlib.aclosing(turn):
             async for event in turn:
                 if isinstance(event, Finished):
                     code = self._finish(event)
-                    if self.candidates > 1 and (made := event.message.parameters):
-                        note(f"{number + 1} of {self.candidates} · seed {made.get('seed')}")
+                    seed = (event.message.parameters or {}).get("seed")
+                    if self.candidates > 1 and seed is not None:
+                        note(f"{number + 1} of {self.candidates} · seed {seed}")
                 else:
                     self._show(event)
         return code
@@ -250,22 +252,6 @@ class _Ask:
             sys.stdout.write(clean(prompt.text) + "\n")
             note(f"{prompt.format} · {len(prompt.tokens)} tokens")
         return 0
-
-    def _stop_on_signals(self, turn: Turn) -> None:
-        """The first signal stops the answer and keeps it; the second one is the system's."""
-        loop = asyncio.get_running_loop()
-
-        def stop(number: int) -> None:
-            self._signal = number
-            loop.remove_signal_handler(number)
-            turn.stop()
-
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if number := getattr(signal, name, None):
-                try:
-                    loop.add_signal_handler(number, stop, number)
-                except (NotImplementedError, RuntimeError):
-                    return
 
     def _show(self, event: Any) -> None:
         if isinstance(event, Words):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 
 import click
@@ -12,6 +11,7 @@ from corral.benching.bench import Bench
 from corral.benching.report import Report
 from corral.cli.models_shared import JSON
 from corral.cli.output import StatusLine, errors, note, print_json, say, table
+from corral.cli.signals import Signals
 from corral.parts import Parts, build
 from corral.paths import Paths
 from corral.units import duration
@@ -54,22 +54,11 @@ async def _measure(parts: Parts, model: str | None) -> Report:
             model, lambda what, done: status.show(f"{100 * done:3.0f} %  {what} · Ctrl+C stops")
         )
     )
-    stopped_by = 0
-
-    def stop(number: int) -> None:
-        nonlocal stopped_by
-        stopped_by = number
-        work.cancel()
-
-    loop = asyncio.get_running_loop()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if number := getattr(signal, name, None):
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, stop, number)
+    signals = Signals(work.cancel)
     try:
         return await work
     except asyncio.CancelledError:
-        raise SystemExit(128 + (stopped_by or signal.SIGINT)) from None
+        raise SystemExit(128 + (signals.number or signal.SIGINT)) from None
     finally:
         status.clear()
         await parts.engine.close()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 import sys
 from typing import Any
 
 import click
 
-from corral.chat.conversation import Conversation
+from corral.chat.conversation import Conversation, Message, StopReason
 from corral.chatting import Words, Working
 from corral.cli.answers import done_record, stage
 from corral.cli.output import StatusLine, errors, note, print_json, say, table
+from corral.cli.signals import Signals
 from corral.cli.stdin import prompt_text
 from corral.comparing import (
     FIGURES,
@@ -142,11 +142,12 @@ class _Compare:
         self._status = StatusLine()
         self._speaking: Entry | None = None
         self._done = 0
-        self._signal = 0
+        self._stopped = False
+        """By a signal: nobody is asked to vote."""
 
     async def run(self) -> int:
         """Ask all of them; gives the signal that stopped it, else 0."""
-        self._stop_on_signals()
+        signals = Signals(self._comparison.stop)
         try:
             async with contextlib.aclosing(self._comparison):
                 async for event in self._comparison:
@@ -154,23 +155,8 @@ class _Compare:
         finally:
             self._status.clear()
             await self._parts.engine.close()
-        return self._signal
-
-    def _stop_on_signals(self) -> None:
-        """The first signal stops all and keeps what there is; the second one is the system's."""
-        loop = asyncio.get_running_loop()
-
-        def stop(number: int) -> None:
-            self._signal = number
-            loop.remove_signal_handler(number)
-            self._comparison.stop()
-
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if number := getattr(signal, name, None):
-                try:
-                    loop.add_signal_handler(number, stop, number)
-                except (NotImplementedError, RuntimeError):
-                    return
+        self._stopped = signals.number != 0
+        return signals.number
 
     # --- while they answer ------------------------------------------------------------------------
 
@@ -219,7 +205,7 @@ class _Compare:
         if self._json:
             print_json([self._record(entry) for entry in entries])
         elif self._blind:
-            if not self._signal:
+            if not self._stopped:
                 self._vote([entry for entry in entries if entry.answered])
         else:
             self._table([("", entry) for entry in entries])
@@ -229,13 +215,13 @@ class _Compare:
 
     def _record(self, entry: Entry) -> dict[str, Any]:
         """The contract's object; one that never got so far has no message."""
-        record: dict[str, Any] = {"type": "done", "conversation": None, "message": None}
-        record |= {"text": "", "stop_reason": "error" if entry.error else "stopped"}
-        record |= {"model": {}, "usage": {}, "timings": {}}
-        if entry.answer is not None:
-            record = done_record(entry.answer, saved=self._saved)
-        if not record["model"] and entry.plan is not None:
-            record["model"] = {"name": entry.plan.model.name, "file": entry.plan.model.path}
+        reason: StopReason = "error" if entry.error else "stopped"
+        none = Message(0, 0, None, "assistant", "", "failed", 0.0, stop_reason=reason)
+        record = done_record(entry.answer or none, saved=self._saved and entry.answer is not None)
+        if record["model"]["name"] is None and entry.plan is not None:
+            model = entry.plan.model
+            record["model"] |= {"name": model.name, "file": model.path}
+            record["model"] |= {"sha256": model.sha256, "quant": model.quant}
         record |= {"contender": entry.label, "seed": entry.options.parameters.get("seed")}
         record |= {"memory_bytes": entry.memory, "notices": entry.notices}
         if (error := entry.error) is not None:

@@ -170,6 +170,8 @@ def delete(ids: tuple[int, ...], as_json: bool) -> None:
         if kept := kept_of(parts):
             kept.forget(conversation.id for conversation in found)
         parts.close_stores()
+        for notice in parts.store.notices:
+            note(notice)
         if as_json:
             print_json([_record(conversation) for conversation in found])
         for conversation in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ def export_conversations(
         if target is None:
             _to_stdout(parts, wanted, format)
             return
-        many = target.is_dir() or str(output).endswith("/")
+        many = os.path.isdir(target) or str(output).endswith("/")  # noqa: PTH112 - also too long
         now = time.time()
         if many:
             done = exporting.export_folder(parts.store, wanted, format, target, now=now)

@@ -41,10 +41,11 @@ def trash(ids: tuple[int, ...], empty: bool, as_json: bool) -> None:
             return
         found = store.in_trash()
         if empty:
+            known = len(store.notices)
             store.empty_trash()
             if kept := kept_of(parts):
                 kept.forget(one.conversation.id for one in found)
-            for notice in store.notices:
+            for notice in store.notices[known:]:
                 note(notice)
         if as_json:
             print_json([_record(one) for one in found])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -101,14 +100,6 @@ def kept_as_text(parts: Parts, found: Conversation, options: Options) -> Convers
         return found
     parameters = {**found.parameters, texts.FORMAT: COMPLETION.name}
     return parts.store.update_conversation(found.id, parameters=parameters)
-
-
-def nth(options: Options, number: int) -> Options:
-    """The options of candidate ``number``, from 0: with another seed where there is one."""
-    seed = options.parameters.get("seed")
-    if seed is None or not number:
-        return options
-    return replace(options, parameters={**options.parameters, "seed": seed + number})
 
 
 async def tell_alternatives(

@@ -60,12 +60,17 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     neighbours every number above zero collapses; there :mod:`corral.engine.llama.waiting` shortens
     it while running. Who set a policy keeps it. ``OPENBLAS_NUM_THREADS``: arrays are only compared
     and searched here, and each thread would reserve tens of megabytes for multiplying.
+    ``GLIBC_TUNABLES``: large allocations ask for huge pages, as most systems give them only to who
+    asks. What llama.cpp copies in another order, the KV cache and the buffers lie there: a tenth
+    less time for generation and prompt of a Q4_0 model (SmolLM2 135M, one thread, CPU time).
     """
     unwanted = {"PYTHONPATH", "PYTHONHOME", "LLAMA_CPP_LIB_PATH", "GGML_BACKEND_PATH"}
     kept = {key: value for key, value in environment.items() if key not in unwanted}
     kept["GGML_NO_BACKTRACE"] = "1"
     kept["PYTHONUNBUFFERED"] = "1"
     kept["OPENBLAS_NUM_THREADS"] = "1"
+    if "glibc.malloc.hugetlb" not in (tunables := kept.get("GLIBC_TUNABLES", "")):
+        kept["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))
     if "OMP_WAIT_POLICY" not in kept:
         kept.setdefault("GOMP_SPINCOUNT", "300000")
     return kept

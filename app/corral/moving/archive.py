@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -142,7 +143,7 @@ def opened(path: Path) -> Archive:
         Refused: it is no backup, or damaged, or from a newer corral.
     """
     name = shorten(path.name, 100)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - a name that is too long is not there
         raise NotFound(f"There is no file {shorten(str(path), 200)}")
     if not path.is_file():
         raise Refused(f"{name} is no ordinary file")

@@ -71,10 +71,11 @@ def back_up(
         StoreError: the history cannot be read.
         Cancellation: ``cancelled`` said so; nothing was written.
     """
-    if target.is_dir():
-        target /= backup_name(now)
-    if target.exists() and not replace:
-        raise already(target)
+    with plain_errors(target):
+        if target.is_dir():
+            target /= backup_name(now)
+        if target.exists() and not replace:
+            raise already(target)
     with working_folder(paths) as work:
         copy = work / archive.DATABASE
         need_room(work, _size(paths.database))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -163,10 +165,15 @@ def from_record(value: Mapping[str, Any]) -> Whole:
             draft=record.draft,
             folder=tidy_folder(clean_line(record.folder)[:_LONGEST_FOLDER]),
             preset=record.preset,
-            origin=record.origin,
+            origin=record.origin or _origin(value),
         ),
         tuple(messages),
     )
+
+
+def _origin(value: Mapping[str, Any]) -> str:
+    """Of an object that does not say where it is from: the same one is there only once."""
+    return f"record:{sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()}"
 
 
 def _tree(records: list[_Message]) -> list[Message]:

@@ -111,10 +111,13 @@ class Filing(Part):
         return [found[id] for id in ids]
 
     def folder_named(self, name: str) -> str:
-        """A folder's name as it is kept, spelled like the one that is there already."""
-        name = tidy_folder(storable(name))
-        same = (one for one in self.folders() if one.casefold() == name.casefold())
-        return next(same, name)
+        """A folder's name as it is kept, each level spelled like the one that is there already."""
+        spelled = {one.casefold(): one for one in self.folders()}
+        found = ""
+        for level in tidy_folder(storable(name)).split("/"):
+            found = f"{found}/{level}" if found else level
+            found = spelled.get(found.casefold(), found)
+        return found
 
     def changed_elsewhere(self) -> bool:
         """Whether another program wrote to the history since this was asked last."""

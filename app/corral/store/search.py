@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 import apsw
@@ -25,6 +26,8 @@ MATCH_END = "\ue001"
 _LONGEST_QUERY = 500
 _MOST_WORDS = 24
 _SNIPPET_MARGIN = 40
+_STEPS = 1_000
+"""Steps of SQLite's machine between two looks at whether anybody still wants to know."""
 
 # FTS5 gives the best match first, and one row at a time: nothing is sorted or grouped here, and a
 # snippet is only cut out of the first message of a conversation. The order of the tables is fixed:
@@ -86,17 +89,27 @@ class Hit:
 
 
 class Search(Part):
-    def search(self, query: str, limit: int = 50, filters: Filters = Filters()) -> list[Hit]:
+    def search(
+        self,
+        query: str,
+        limit: int = 50,
+        filters: Filters = Filters(),
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> list[Hit]:
         """The best matching conversations, one hit each; those whose title matches come first.
 
         All words must occur; the last one may be unfinished. Where no word matches, and for signs
         that are no words, such as emoji, the letters are searched as they stand. Filters without
         words find all they admit, pinned ones first, then the most recently used.
+
+        Args:
+            cancelled: asked again and again; where it says so nothing is found any more. Of a
+                hundred thousand messages those with one letter take seconds, and all others wait.
         """
         query = storable(query)[:_LONGEST_QUERY].replace("\0", " ").strip()
         if not (query or filters) or limit <= 0:
             return []
-        with self._database.snapshot() as connection:
+        with self._database.snapshot() as connection, _unless(cancelled, connection):
             wanted = admitted(connection, filters) if filters else None
             if not query:
                 ids = list(wanted or ())[:limit]
@@ -105,12 +118,25 @@ class Search(Part):
             expression = to_expression(query)
             hits = _by_words(connection, expression, limit, wanted) if expression else []
             return hits or _by_letters(connection, query, limit, wanted)
+        return []
 
     def model_names(self) -> list[str]:
         """Of every model that is chosen in a conversation or gave an answer, in their order."""
         with self._database.snapshot() as connection:
             found = set().union(*_models(connection).values())
         return sorted(found, key=str.casefold)
+
+
+@contextlib.contextmanager
+def _unless(cancelled: Callable[[], bool], connection: apsw.Connection) -> Iterator[None]:
+    """Statements end early, and the block with them, once ``cancelled`` says so."""
+    connection.set_progress_handler(cancelled, _STEPS)
+    try:
+        yield
+    except apsw.InterruptError:
+        pass
+    finally:
+        connection.set_progress_handler(None)
 
 
 def admitted(connection: apsw.Connection, filters: Filters) -> dict[int, None]:

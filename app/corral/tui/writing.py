@@ -26,6 +26,8 @@ class Writing:
     _store: Store
     _turns: Turns
     _draft: str
+    _saving: asyncio.Lock
+    _changing: asyncio.Lock
 
     if TYPE_CHECKING:  # What the whole of it brings.
 
@@ -54,20 +56,21 @@ class Writing:
         await self.find_model()
 
     async def begin_text(self) -> None:
-        """Put it into the store where it is not there yet.
+        """Put it into the store where it is not there yet; once, however many want that.
 
         Raises:
             StoreError: it could not be created.
         """
-        if self.id:
-            return
-        new = self.conversation
-        made = await asyncio.to_thread(
-            self._store.create_conversation, model=new.model, parameters=dict(new.parameters)
-        )
-        if self.conversation is new:
-            self.conversation = made
-        await asyncio.to_thread(self._store.remember, "conversation", str(made.id))
+        async with self._saving:
+            if self.id:
+                return
+            new = self.conversation
+            made = await asyncio.to_thread(
+                self._store.create_conversation, model=new.model, parameters=dict(new.parameters)
+            )
+            if self.conversation is new:
+                self.conversation = made
+            await asyncio.to_thread(self._store.remember, "conversation", str(made.id))
 
     async def forget_empty(self) -> None:
         """Let a text go that nobody wrote anything in.
@@ -94,15 +97,22 @@ class Writing:
         """The last piece that says something."""
         return next((one for one in reversed(self.dialogue.path()) if one.text), None)
 
-    async def commit(self, text: str) -> bool:
+    async def commit(self, text: str, pieces: list[tuple[Message, str]] | None = None) -> bool:
         """Make the text what stands in the editor; False where it is that already.
 
         A change is a branch behind the last piece that stays whole.
 
+        Args:
+            pieces: what was changed; None is the path as it is now.
+
         Raises:
             StoreError, NotFound: it could not be stored.
         """
-        pieces, dialogue = self.pieces(), self.dialogue
+        async with self._changing:
+            return await self._commit(text, self.pieces() if pieces is None else pieces)
+
+    async def _commit(self, text: str, pieces: list[tuple[Message, str]]) -> bool:
+        dialogue = self.dialogue
         changed = texts.change([(message.id, shown) for message, shown in pieces], text)
         if changed is None:
             return False
@@ -135,6 +145,10 @@ class Writing:
         """All that stands behind the same piece as this one, the oldest first."""
         found = (one for one in self.dialogue.messages() if one.parent == piece.parent)
         return sorted((one for one in found if one.text or one is piece), key=lambda one: one.id)
+
+    def below(self, id: int | None) -> int:
+        """How many pieces stand behind one, None for the beginning; those without a word, too."""
+        return sum(one.parent == id for one in self.dialogue.messages())
 
     def next_of(self, id: int | None) -> Message | None:
         """The newest piece behind one; None where the text ends."""

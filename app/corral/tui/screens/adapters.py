@@ -234,7 +234,8 @@ class AdaptersScreen(Listing[None, Row]):
         own = {name} if row.scale is None else {row.name, name}
         choices = [(other, s) for other, s in self._choices if other not in own]
         places = [other for other, _ in self._choices]
-        at = places.index(row.name) if row.scale is not None else len(choices)
+        on = row.scale is not None and row.name in places  # It may have been forgotten meanwhile.
+        at = places.index(row.name) if on else len(choices)
         if scale is not None:
             choices.insert(at, (name, scale))
         failed = await self._keep(tuple(choices))

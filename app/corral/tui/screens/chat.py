@@ -362,6 +362,7 @@ class ChatScreen(ChatCommands):
             fail(self, error)
         await self.transcript.show(self.conversing.dialogue, self.conversing.live)
         self.read_rest()
+        await self.show_text()
         if live.refused and live.typed:
             self.give_back(live.typed)
 

@@ -183,8 +183,9 @@ class ChatCompare(ChatTree):
         await self.sidebar.reload()
         self.tell()
         answered = sum(one.answered for one in comparison.entries)
+        others = "F3 and F4" if self.conversing.is_text else "[ and ]"
+        others = f". {others} show the others" if answered > 1 else ""
         if entry is not None:
-            others = ". [ and ] show the others" if answered > 1 else ""
             say(self, f"{entry.label} has the answer{others}", "Compared")
         elif answered > 1:
-            say(self, f"All {answered} answers are kept. [ and ] show the others", "Compared")
+            say(self, f"All {answered} answers are kept{others}", "Compared")

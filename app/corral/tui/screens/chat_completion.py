@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from corral.chat.conversation import Message
 from corral.errors import CorralError
 from corral.tui.screens.chat_models import ChatModels
 from corral.tui.toasts import fail, say
-
-if TYPE_CHECKING:
-    pass
 
 
 class ChatCompletion(ChatModels):
@@ -60,6 +58,8 @@ class ChatCompletion(ChatModels):
                 await self.conversing.commit(beginning)
         except CorralError as error:
             fail(self, error)
+            new = self.conversing.conversation
+            self.conversing.conversation = replace(new, draft=beginning)
         self.prompt.fill("")
         await self.draw()
 
@@ -69,9 +69,7 @@ class ChatCompletion(ChatModels):
         if not self.conversing.is_text:
             if written is not None:
                 self.written = None
-                written.gone = True
-                if self.app.screen is written:
-                    written.dismiss(None)
+                written.dismiss(None)
             return
         try:
             await self.conversing.read_rest()

@@ -151,7 +151,11 @@ class ChatModels(Drafting):
 
     async def model_command(self, wanted: str) -> None:
         """``/model WORDS``: the one installed model that has them all; else the models screen."""
-        found = await asyncio.to_thread(self._matching, wanted)
+        try:
+            found = await asyncio.to_thread(self._matching, wanted)
+        except CorralError as error:
+            fail(self, error)
+            return
         if len(found) == 1:
             await self.choose_model(found[0].name)
         else:

@@ -118,7 +118,7 @@ class ChatMoving(ChatSettings):
     async def _may_replace(self, place: Path) -> bool:
         from corral.tui.screens.dialogs import ConfirmDialog
 
-        if not place.is_file():
+        if not os.path.isfile(place):  # noqa: PTH113 - a name that is too long is not there
             return True
         text = f"There is a file {shorten(str(place), 300)} already."
         agreed = await self.app.push_screen_wait(ConfirmDialog("Replace it?", text, "replace"))
@@ -284,7 +284,10 @@ class ChatMoving(ChatSettings):
 
 def _folder() -> Path:
     """Where the program was started, if files can be written there; else the home folder."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # It was deleted meanwhile.
+        return Path.home()
     return here if os.access(here, os.W_OK) else Path.home()
 
 

@@ -114,8 +114,9 @@ def _read_form(path: str) -> tuple[str, str, forming.Form]:
         CorralError: it cannot be read, or cannot be used.
     """
     text = forming.read_file(path)
-    key = forming.GRAMMAR if path.casefold().endswith(".gbnf") else forming.SCHEMA
-    return key, text, forming.form_of(None, {key: text})
+    if path.casefold().endswith(".gbnf"):
+        return forming.GRAMMAR, text, forming.form_of(None, {}, grammar=text)
+    return forming.SCHEMA, text, forming.form_of(None, {}, schema=text)
 
 
 def _told(preset: Preset | None, system: str) -> str:

@@ -73,7 +73,11 @@ class ChatTree(ChatSettings):
     async def _again_with(self, message: Message) -> None:
         from corral.tui.screens.dialogs import ChoiceDialog
 
-        found = await asyncio.to_thread(self.corral.library.models)
+        try:
+            found = await asyncio.to_thread(self.corral.library.models)
+        except CorralError as error:
+            fail(self, error)
+            return
         models = {one.name: one for one in found if one.state == "installed"}
         choices = [(name, f"{shorten(name, 50)}\t{one.title}") for name, one in models.items()]
         current = self.conversing.model.name if self.conversing.model else None
@@ -232,6 +236,8 @@ class ChatTree(ChatSettings):
         await self.transcript.show(self.conversing.dialogue, self.conversing.live, at)
         self.tell()
         await self.sidebar.reload()
+        if self.written is not None:
+            self.written.catch_up()
         if not self.conversing.dialogue.path() and focused:
             self.prompt.area.focus()
 

@@ -25,7 +25,9 @@ def typed_path(text: str) -> Path:
     path = Path(text)
     with contextlib.suppress(RuntimeError):  # ~nobody
         path = path.expanduser()
-    return path.absolute()
+    with contextlib.suppress(OSError):  # The folder this was started in is gone.
+        path = path.absolute()
+    return path
 
 
 def complete(text: str, endings: tuple[str, ...] = (".gguf",)) -> tuple[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -19,6 +19,7 @@ from corral.tui import keys
 from corral.tui.screens.completion_lines import CANDIDATES, CompletionLines
 from corral.tui.widgets.alternatives import Alternatives
 from corral.tui.widgets.text_editor import TextEditor
+from corral.writing import candidate
 
 if TYPE_CHECKING:
     from corral.chatting import Chatting
@@ -71,8 +72,6 @@ class CompletionScreen(CompletionLines):
         self.conversing = conversing
         self.chatting = chatting
         self._chat = chat
-        self.gone = False
-        """Whether it is to close as soon as nothing lies over it."""
         self.editor = TextEditor()
         self.alternatives = Alternatives()
         self._undone: list[int] = []
@@ -150,11 +149,12 @@ class CompletionScreen(CompletionLines):
         if self.conversing.live is not None and not self._writing:
             self._follow()  # It was begun elsewhere.
 
-    async def on_screen_resume(self) -> None:
-        """Something lay over it, which may have changed the text or left it."""
-        if self.gone:
-            self.dismiss(None)
-            return
+    def on_screen_resume(self) -> None:
+        """Something lay over it, which may have changed the text."""
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Show what was changed elsewhere, in the tree for example; what was typed stays."""
         shown = [message.id for message, _ in self._pieces]
         stored = [message.id for message in self.conversing.dialogue.path()]
         if self.here and not (self._writing or self.editor.changed or shown == stored):
@@ -164,6 +164,7 @@ class CompletionScreen(CompletionLines):
 
     @on(TextArea.Changed)
     def _on_changed(self) -> None:
+        self.forget_alternatives()
         self._soon()
 
     @on(TextArea.SelectionChanged)
@@ -203,7 +204,7 @@ class CompletionScreen(CompletionLines):
         draft = self.draft
         if draft:
             await self.conversing.begin_text()
-        if self.conversing.id:
+        if self.conversing.id and self.here:
             await self.conversing.save_draft(draft)
 
     async def _count(self) -> None:
@@ -267,11 +268,11 @@ class CompletionScreen(CompletionLines):
                 return
             again = count > 1 and not changed and end.role == "assistant"
             for number in range(count):
-                self.number = (number + 1, count)
-                wrote = True
-                await self._write_one(end, again, self._options(end, number))
                 if self._stopped or not self.here:
                     break
+                self.number = (number + 1, count)
+                wrote = True
+                await self._write_one(end, again)
         except CorralError as error:
             self.fail(error)
         finally:
@@ -280,11 +281,12 @@ class CompletionScreen(CompletionLines):
                 await self._settle()
             self._writing = self.editor.read_only = False
 
-    async def _write_one(self, end: Message, again: bool, options: Options) -> None:
+    async def _write_one(self, end: Message, again: bool) -> None:
         if self.conversing.model is None:
             raise self.conversing.no_model or CorralError("No model is installed")
-        live = self.conversing.write(end, options, again=again)
-        await self._show_live(live, end.parent if again else end.id)
+        parent = end.parent if again else end.id
+        live = self.conversing.write(end, self._options(parent), again=again)
+        await self._show_live(live, parent)
 
     async def _show_live(self, live: Live, parent: int | None) -> None:
         """Show what is written behind a piece, to its end."""
@@ -304,6 +306,7 @@ class CompletionScreen(CompletionLines):
                 break
             await asyncio.sleep(LOOK)
             if not self.here:
+                self._stopped = True
                 return
         await self._chat.caught_up()
         if live.answer is not None and self.here:
@@ -312,17 +315,27 @@ class CompletionScreen(CompletionLines):
         if live.error is not None:
             self._stopped = True
             self.fail(live.error)
+        elif not said and not live.turn.stopped:
+            self.notice.say("The model would end the text here. ^L shows what else could come")
 
     @work(group="write", exit_on_error=False)
     async def _follow(self) -> None:
         live = self.conversing.live
         if live is None or self._writing or live.answer is None:
             return
-        self._writing = True
+        self._writing = self.editor.read_only = True
+        kept = False
         try:
+            if self.editor.changed:  # It stays as a branch beside what is written now.
+                await self.conversing.commit(self.editor.text, self._pieces)
+                await self.conversing.go_back_to(live.answer.id)
+            kept = True
             await self._show_live(live, live.answer.parent)
+        except CorralError as error:
+            self.fail(error)
         finally:
-            await self._settle()
+            if kept:
+                await self._settle()
             self._writing = self.editor.read_only = False
 
     async def _settle(self) -> None:
@@ -342,9 +355,8 @@ class CompletionScreen(CompletionLines):
         except CorralError as error:
             self.fail(error)
 
-    def _options(self, end: Message, number: int) -> Options:
-        parameters: dict[str, Any] = {"max_tokens": self.length}
-        seed = self.conversing.conversation.parameters.get("seed")
-        if isinstance(seed, int):  # The same seed would write the same words.
-            parameters["seed"] = seed + len(self.conversing.others(end)) + number
-        return Options(parameters=parameters)
+    def _options(self, parent: int | None) -> Options:
+        """Of the next piece behind one: each there has a seed of its own, also where one is set."""
+        options = Options(parameters={"max_tokens": self.length})
+        usual = {**self.chatting.settings.sampling, **self.conversing.conversation.parameters}
+        return candidate(options, usual.get("seed"), self.conversing.below(parent))

@@ -42,6 +42,8 @@ class CompletionLooks(Modal[None]):
     def __init__(self) -> None:
         super().__init__()
         self._looking: Likeliest | None = None
+        self._looked_at = ""
+        """The text that the alternatives are about."""
         self._steps = 0
         """Tokens that the keys went on while one was looked at."""
 
@@ -93,20 +95,24 @@ class CompletionLooks(Modal[None]):
 
     async def action_step(self, step: int) -> None:
         """Take the last piece back, or bring the next one; what was typed is undone by itself."""
-        if self._busy():
-            return
-        if self.editor.changed:
-            undo = self.editor.action_undo if step < 0 else self.editor.action_redo
-            undo()
+        if self._busy() or self.editor.step_typed(step):
             return
         conversing = self.conversing
+        stored = conversing.dialogue.active
+        if self.editor.changed and (step > 0 or not await self._commit()):
+            return
         try:
             if step < 0:
                 last = conversing.end()
-                if last is None:
+                if conversing.dialogue.active != stored:
+                    # Typed before the program was started: it is kept, and undone as a whole.
+                    await conversing.go_back_to(stored)
+                elif last is not None:
+                    await conversing.go_back_to(last.parent)
+                else:
                     return
-                await conversing.go_back_to(last.parent)
-                self._undone.append(last.id)
+                if last is not None:
+                    self._undone.append(last.id)
             else:
                 piece = self._next()
                 if piece is None:
@@ -172,6 +178,14 @@ class CompletionLooks(Modal[None]):
             self.editor.focus()
         self.tell()
 
+    def forget_alternatives(self) -> None:
+        """Put the list away where the text was changed: its places are others now."""
+        if self.alternatives.found is not None and self.editor.text != self._looked_at:
+            self._steps = 0
+            self.alternatives.found = None
+            self.alternatives.display = False
+            self.tell()
+
     @on(Alternatives.Look)
     def _on_look(self, event: Alternatives.Look) -> None:
         self._steps += event.step
@@ -207,6 +221,7 @@ class CompletionLooks(Modal[None]):
                     if isinstance(event, Working):
                         self.alternatives.wait(wording.progress(event, model)[0])
                     elif not isinstance(event, Notice) and text == self.editor.text:
+                        self._looked_at = text
                         self.alternatives.tell(event)
                         self.alternatives.take_keys()
                         self.editor.mark(event.start, event.end)
@@ -232,6 +247,9 @@ class CompletionLooks(Modal[None]):
         if token.kind != "text":
             kind = "ends the text" if token.kind == "control" else "is only a part of a character"
             self.notice.say(f"{shown(token)}: this token {kind}, and cannot stand in it")
+            return
+        # What is cut off was perhaps typed just now: it stays as a branch.
+        if not await self._commit():
             return
         text = self.editor.text[: found.start] + token.text
         if found.start == 0:  # SentencePiece's own space before the first word.

@@ -151,7 +151,7 @@ class ContendersScreen(Modal[Wish | None]):
         self.call_after_refresh(self._show)
 
     def _show(self, at: int | None = None) -> None:
-        if not self._rows:
+        if not self._rows or not self.is_open:
             return
         options = self.query_one(OptionList)
         at = (options.highlighted or 0) if at is None else at
@@ -205,7 +205,7 @@ class ContendersScreen(Modal[Wish | None]):
         try:
             wanted = contenders(*self._wanted())
         except CorralError as error:
-            if "|" in error.hint or not self._several():
+            if not self._several():
                 notice.say("Choose two or more: models, presets, or sets with | between")
             else:
                 notice.fail(error)

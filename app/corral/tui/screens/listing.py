@@ -95,7 +95,7 @@ class Listing(Modal[Result], Generic[Result, Item]):
 
     def redraw(self, at: int | None = None) -> None:
         """Paint the list, with the cursor on line ``at``; None leaves it about where it is."""
-        if not self.looked:
+        if not self.looked or not self.is_open:
             return
         options = self.query_one(OptionList)
         at = (options.highlighted or 0) if at is None else at

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -49,11 +50,30 @@ class Modal(ModalScreen[Result]):
         (24, "-high"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", show=False)]
+    _late: tuple[Result | None] | None = None
+    """The result of a screen that is to close and lies under another one."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed meanwhile; to be asked after everything that was awaited."""
-        return self in self.app.screen_stack
+        """Whether it was not closed meanwhile; to be asked after everything that was awaited, and
+        where a message was on its way."""
+        return self.app.is_running and self in self.app.screen_stack
+
+    def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        """Close it with a result; under another screen, as the palette, once that is gone.
+
+        Textual would close whatever lies on top.
+        """
+        if self.app.screen is self:
+            return super().dismiss(result)
+        if self.is_open:
+            self._late = (result,)
+        return AwaitComplete.nothing()
+
+    @on(events.ScreenResume)
+    def _close_late(self) -> None:
+        if self._late is not None:
+            self.dismiss(*self._late)
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -103,6 +103,8 @@ class RecallScreen(Modal[int | None]):
 
     @work(exclusive=True, group="search")
     async def _search(self) -> None:
+        if not self.is_open:
+            return
         wanted = self.query_one(Input).value
         try:
             found = await asyncio.to_thread(self._find, wanted, SHOWN)
@@ -116,12 +118,13 @@ class RecallScreen(Modal[int | None]):
             self._show(0)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._show, self.query_one(OptionList).highlighted)
+        self.call_after_refresh(self._show)
 
-    def _show(self, at: int | None) -> None:
+    def _show(self, at: int | None = None) -> None:
         if not self._searched or not self.is_open:
             return
         options, now = self.query_one(OptionList), time.time()
+        at = options.highlighted if at is None else at
         width = max(20, options.scrollable_content_region.width - 2)
         options.set_options(Option(_row(one, self._words, width, now)) for one in self._prompts)
         options.highlighted = min(at or 0, len(self._prompts) - 1) if self._prompts else None

@@ -135,6 +135,8 @@ class SettingsScreen(Modal[None]):
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
+        if not self.is_open:
+            return
         options = self.query_one(OptionList)
         width = max(20, options.scrollable_content_region.width)
         for number, item in enumerate(self._items):

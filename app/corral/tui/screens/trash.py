@@ -26,6 +26,8 @@ NOTHING = "The trash is empty."
 class Trash(Protocol):
     """What is needed of :class:`corral.store.store.Store`."""
 
+    notices: list[str]
+
     def in_trash(self) -> list[InTrash]: ...
     def restore(self, id: int) -> None: ...
     def delete(self, id: int) -> None: ...
@@ -100,7 +102,7 @@ class TrashScreen(Listing[list[int], InTrash]):
             await asyncio.to_thread(self._forget, [id])
 
     async def _changed(self, change: Callable[[int], None], id: int, said: str) -> bool:
-        notice = self.query_one(Notice)
+        notice, known = self.query_one(Notice), len(self._trash.notices)
         try:
             await asyncio.to_thread(change, id)
         except CorralError as error:
@@ -108,8 +110,9 @@ class TrashScreen(Listing[list[int], InTrash]):
                 notice.fail(error)
             return False
         if self.is_open:
-            self._said = said
-            notice.say(said)
+            # Such as that another program reads, and traces of the text may stay for now.
+            self._said = ". ".join([said, *self._trash.notices[known:]])
+            notice.say(self._said)
             self.items = [one for one in self.items if one.conversation.id != id]
             self.redraw()
         return True

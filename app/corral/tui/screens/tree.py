@@ -71,7 +71,8 @@ class TreeScreen(Modal[Choice | None]):
                 self.query_one(Notice).fail(error)
             return
         # The rest of a long conversation may have been read meanwhile, too.
-        if self.is_open and len(self._conversing.dialogue) != len(self._view.twigs):
+        known = {twig.message.id for twig in self._view.twigs}
+        if self.is_open and known != {one.id for one in self._conversing.dialogue.messages()}:
             twig = self._view.twig
             self._show(twig.message.id if twig else None)
 
@@ -93,6 +94,8 @@ class TreeScreen(Modal[Choice | None]):
 
     @on(BranchesView.Moved)
     def _on_moved(self) -> None:
+        if not self.is_open:
+            return
         twig = self._view.twig
         detail = self.query_one(".detail", Static)
         if twig is None:

@@ -43,6 +43,11 @@ def heading(text: str, *, first: bool) -> Option:
     return Option(Content(text if first else f"\n{text}"), disabled=True)
 
 
+def is_inside(option: Option) -> bool:
+    """Whether a row stands in the folder above it."""
+    return str(option.prompt).startswith("  ") and not option.disabled
+
+
 def marked(snippet: str) -> Content:
     """A snippet with its matches highlighted, and the first of them near its beginning."""
     line = " ".join(clean_line(snippet).split())

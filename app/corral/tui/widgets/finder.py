@@ -121,7 +121,7 @@ class Finder(Vertical):
         except CorralError:
             names = []
         writing = finding.unfinished(self.box.value)
-        if writing is not None and writing[1] == key:
+        if writing is not None and writing[1] == key and self.box.has_focus:
             self._known = key, [Choice(clean_line(name)) for name in names]
             self._offer(writing[2])
 

@@ -81,8 +81,9 @@ class Pane(Vertical):
         if not self.display or (not everything and perf_counter() - self._last < self._gap):
             return
         async with self._writing:
-            at = cut(self.text, ANSWER_LINES, ANSWER_LENGTH)
-            text = self.text[:at]
+            whole = self.text  # More comes while this is shown.
+            at = cut(whole, ANSWER_LINES, ANSWER_LENGTH)
+            text = whole[:at]
             if not everything and text.endswith("\r"):
                 text = text[:-1]
             if text == self._shown:
@@ -93,7 +94,7 @@ class Pane(Vertical):
             else:
                 await self._body.update(clean(text))
             self._shown = text
-            more = remainder(self.text, at)
+            more = remainder(whole, at)
             self._rest.update(Content(more))
             self._rest.display = bool(more)
             if everything:

@@ -23,7 +23,7 @@ from corral.store.store import Store
 from corral.text import shorten
 from corral.tui import wording
 from corral.tui.toasts import fail
-from corral.tui.widgets.conversation_list import ConversationList, heading, marked
+from corral.tui.widgets.conversation_list import ConversationList, heading, is_inside, marked
 from corral.tui.widgets.downloads import DownloadsPanel
 from corral.tui.widgets.finder import Finder, SearchBox
 
@@ -73,6 +73,8 @@ class Sidebar(Vertical):
         self._listing = Listing()
         self._hits: list[Hit] | None = None
         self._found_for: finding.Query | None = None
+        self._searched: object = None
+        """Stands for the latest search: those before it are given up."""
         self._active: int | None = None
         self._after_fold: str | None = None
         """The row of a folder that was just folded: the cursor goes there."""
@@ -107,8 +109,12 @@ class Sidebar(Vertical):
         return next((one for one in self._shown() if f"c{one.id}" == option.id), None)
 
     def title(self, id: int) -> str:
-        """The title of a listed conversation."""
-        return next((title_of(one) for one in self._all_listed() if one.id == id), UNTITLED)
+        """The title of a conversation, be it listed, folded away or far down."""
+        listed = next((one for one in self._all_listed() if one.id == id), None)
+        try:
+            return title_of(listed or self._store.conversation(id))
+        except CorralError:
+            return UNTITLED
 
     def _shown(self) -> Iterable[Conversation]:
         if self._hits is None:
@@ -138,7 +144,8 @@ class Sidebar(Vertical):
         return self._store.listing(LISTED + 1)
 
     def _look_elsewhere(self) -> None:
-        self.run_worker(self._keep_up(), group="elsewhere", exclusive=True, exit_on_error=False)
+        # Not a coroutine: Python complains about one that a closing screen never starts.
+        self.run_worker(self._keep_up, group="elsewhere", exclusive=True, exit_on_error=False)  # type: ignore[arg-type]
 
     async def _keep_up(self) -> None:
         """Show what another corral did meanwhile."""
@@ -185,7 +192,7 @@ class Sidebar(Vertical):
         """Scroll so far that a folder and as much as can be of what is in it are seen."""
         heights = [str(option.prompt).count("\n") + 1 for option in options]
         inside = next(
-            (n for n in range(at + 1, len(options)) if not _is_in_folder(options[n])), len(options)
+            (n for n in range(at + 1, len(options)) if not is_inside(options[n])), len(options)
         )
         top, height = sum(heights[:at]), self.rows.scrollable_content_region.height
         end = sum(heights[:inside])
@@ -225,10 +232,12 @@ class Sidebar(Vertical):
         options: list[Option] = []
         hidden = ""
         for name, filed in folders.items():
-            if hidden and _below(name, hidden):
+            if hidden and finding.is_below(name, hidden):
                 continue
             hidden = name if filed.shown is None else ""
-            inside = sum(one.count for other, one in folders.items() if _below(other, name))
+            inside = sum(
+                one.count for other, one in folders.items() if finding.is_below(other, name)
+            )
             level = name.count("/")
             options += self._filed(name, name.rpartition("/")[2], filed, inside, level)
         return options
@@ -296,6 +305,7 @@ class Sidebar(Vertical):
 
     def _search(self) -> None:
         query = self.finder.query_typed
+        self._searched = None
         if not query.words and not query.filters:
             self._hits = None
             self._draw()
@@ -303,8 +313,12 @@ class Sidebar(Vertical):
         self.run_worker(self._find(query), group="search", exclusive=True, exit_on_error=False)
 
     async def _find(self, query: finding.Query) -> None:
+        mine = self._searched = object()
         try:
-            hits = await asyncio.to_thread(self._store.search, query.words, FOUND, query.filters)
+            hits = await asyncio.to_thread(
+                self._store.search, query.words, FOUND, query.filters,
+                lambda: self._searched is not mine,
+            )  # fmt: skip
         except CorralError as error:
             fail(self, error)
             return
@@ -316,7 +330,7 @@ class Sidebar(Vertical):
 
     def close_search(self) -> None:
         """Back to the list by day."""
-        self._hits = None
+        self._hits = self._searched = None
         self.box.value = ""
         self._draw(to=self._active)
 
@@ -383,11 +397,3 @@ class Sidebar(Vertical):
     @on(OptionList.OptionHighlighted)
     def _on_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
-
-
-def _is_in_folder(option: Option) -> bool:
-    return str(option.prompt).startswith("  ") and not option.disabled
-
-
-def _below(folder: str, other: str) -> bool:
-    return folder == other or folder.startswith(f"{other}/")

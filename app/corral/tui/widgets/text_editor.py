@@ -163,21 +163,24 @@ class TextEditor(TextArea):
 
     def action_undo(self) -> None:
         """Undo what was typed; where nothing was, go back by a piece."""
-        if self.read_only:
-            return
-        if not self.changed:
-            self.post_message(self.Step(-1))
-            return
-        self.undo()
-        self._undone += 1
-        self.tint()
+        self._step(-1)
 
     def action_redo(self) -> None:
-        if self.read_only:
-            return
-        if not self._undone:
-            self.post_message(self.Step(1))
-            return
-        self.redo()
-        self._undone -= 1
+        self._step(1)
+
+    def _step(self, step: int) -> None:
+        if not self.read_only and not self.step_typed(step):
+            self.post_message(self.Step(step))
+
+    def step_typed(self, step: int) -> bool:
+        """Undo (-1) or redo (1) what was typed; False where there is nothing of that."""
+        before = self.text
+        if step < 0 and self.changed:
+            self.undo()
+        elif step > 0 and self._undone:
+            self.redo()
+        if self.text == before:
+            return False
+        self._undone -= step
         self.tint()
+        return True

@@ -13,10 +13,7 @@ from corral.tui.widgets.vim_motions import Motions, Place, indent
 
 Mode = Literal["insert", "normal", "visual", "visual line"]
 
-_COMMAND = re.compile(
-    r"(?P<count>[1-9]\d*)?(?P<name>[xXDCYSsJpPuiaIAoO~vV]|r.)\Z",
-    re.DOTALL,
-)
+_COMMAND = re.compile(r"(?P<count>[1-9]\d*)?(?P<name>[xXDCYSsJpPuiaIAoO~vV]|r.)\Z", re.DOTALL)
 _MOTION = re.compile(
     r"(?P<count>[1-9]\d*)?(?P<operator>[dcy]?)(?P<again>[1-9]\d*)?"
     r"(?P<motion>[hjklwbeWBE$^G]|(?<!\d)0|gg|[fFtT].|(?<=[dcy])[ia][wW]|(?<=d)d|(?<=c)c|(?<=y)y)\Z",
@@ -31,6 +28,7 @@ _BEGINNING = re.compile(
     r"(?:[1-9]\d*)?(?:[dcy](?:[1-9]\d*)?)?(?:g|[fFtT]|(?<=[dcy])[ia]|(?<![dcy])r)?\Z"
 )
 _VISUAL_BEGINNING = re.compile(r"(?:[1-9]\d*)?[gfFtTiar]?\Z")
+_MANY = re.compile(r"[1-9]\d{5}\Z")
 _OPERATORS = dict(zip("dDxXyYcCsSR", "ddddyyccccc", strict=True))
 """What the letters of a visual mode do, those that are capital with whole lines."""
 
@@ -89,6 +87,8 @@ class Vim:
 
     def key(self, character: str) -> None:
         """A printable key in normal mode, or in a visual one."""
+        if character.isdecimal() and _MANY.search(self._typed):
+            return  # A key that something leans on: Python reads no number of any length.
         self._typed += character
         if self.selecting:
             self._visual_key()

@@ -118,6 +118,8 @@ class CleanScreen(Modal["str | None"]):
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
+        if not self.is_open:
+            return
         options = self.query_one(OptionList)
         highlighted = options.highlighted
         width = max(20, options.scrollable_content_region.width - 2)
