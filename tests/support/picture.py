@@ -12,10 +12,12 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.bench.engines import starter
 from tests.support.hub import HubServer, hub_server
+from tests.support.quantizing import quantize
 from textual.pilot import Pilot
 
 from corral.chatting import Options
@@ -23,6 +25,7 @@ from corral.models.catalog import Catalog, find_catalogue
 from corral.parts import Parts, build
 from corral.paths import Paths
 from corral.tui.app import CorralApp
+from corral.tui.screens.compare import CompareScreen
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 OTHERS = ("Trip to Cusco", "Refactor parse_args", "Invoice e-mail", "Quechua word list")
@@ -125,6 +128,55 @@ async def others(app: CorralApp, pilot: Pilot[None], path: Path) -> None:
             await pilot.pause(0.05)
         save(app, path.with_name(path.name.replace("chat-", name)))
         await pilot.press("escape")
+    await conversing(app, pilot, path)
+
+
+async def conversing(app: CorralApp, pilot: Pilot[None], path: Path) -> None:
+    """The tree, a search, a comparison and a text, each as the real model fills it."""
+
+    def take(name: str) -> None:
+        save(app, path.with_name(path.name.replace("chat-", f"{name}-")))
+
+    async def settle(seconds: float = 1.0) -> None:
+        for _ in range(int(20 * seconds)):
+            await pilot.pause(0.05)
+
+    async def command(text: str) -> None:
+        app.chat.prompt.fill(text)
+        await pilot.press("enter")
+        await settle(2)
+
+    async def until(done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(120):
+            while not done():
+                await pilot.pause(0.05)
+        await settle()
+
+    for text in ("/again seed=2 max_tokens=60", "/again seed=3 max_tokens=60"):
+        await command(text)
+        await until(lambda: not app.turns.live)
+    await app.run_chat_action("tree")
+    await settle()
+    take("tree")
+    await pilot.press("escape", "ctrl+f", *"python")
+    await settle()
+    take("search")
+    await pilot.press("escape", "escape")
+    other = quantize(starter(), app.paths.data / "smollm2.Q8_0.gguf", "Q8_0")
+    await asyncio.to_thread(app.parts.library.import_file, other, name="smollm2-q8")
+    await command("/compare smollm2-135m-instruct smollm2-q8")
+    await until(lambda: isinstance(app.screen, CompareScreen) and app.screen.ended)
+    take("compare")
+    await pilot.press("escape")
+    await settle()
+    await command("/complete The llama is a domesticated South American camelid, ")
+    await pilot.press("tab")
+    await settle(1)
+    await until(lambda: not app.turns.live)
+    await pilot.press("ctrl+l")
+    await settle(3)
+    take("completion")
+    await pilot.press("escape", "escape")
 
 
 def save(app: CorralApp, path: Path) -> None:
