@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,9 +16,13 @@ from corral import settings as settings_file
 from corral import trouble
 from corral.chatting import Chatting
 from corral.engine.engine import Engine
-from corral.engine.protocol import Device, States
+from corral.engine.packs.choosing import Chooser
+from corral.engine.packs.probing import Prober
+from corral.engine.packs.shelf import Shelf as PackShelf
+from corral.engine.process import worker_command
+from corral.engine.protocol import Device, Ready, States
 from corral.engine.states.shelf import Shelf
-from corral.errors import CorralError
+from corral.errors import CorralError, StoreError
 from corral.kept import KeptPrompts
 from corral.loading.loader import machine_with
 from corral.models import catalog as catalogue
@@ -31,6 +36,9 @@ from corral.paths import Paths
 from corral.presets import Presets
 from corral.settings import Settings
 from corral.store.store import Store
+
+MEASURED_WITH = "speed:engine"
+"""In the memo: the engine that what is known of the machine's speed was measured with."""
 
 OFFLINE = "CORRAL_OFFLINE"
 """Set in the environment, no socket is opened."""
@@ -70,19 +78,42 @@ class Parts:
         wanted = self.settings.engine
         self.engine.keep_warm = wanted.keep_warm
         self.engine.idle_after(60 * wanted.idle_minutes)
+        self.engine.change_pack(wanted.pack)
         if self.states is not None and self.disk is not None:
             self.engine.states = states_in(self.states, self.disk, wanted.kv_disk)
 
     async def calibrate(self) -> None:
-        """Ask the engine for its devices, and measure once how fast they compute.
+        """Ask the engine for its devices, and measure once how fast they compute with it.
 
         Raises:
             EngineError: the engine cannot be started, or could not measure it.
         """
         self.devices = await self.engine.devices()
-        if not await asyncio.to_thread(lambda: self.fitter.calibrated):
+        build = build_of(await self.engine.ready(), self.devices)
+        if not await asyncio.to_thread(self._calibrated, build):
             probed = await self.engine.probe()
             await asyncio.to_thread(self.fitter.calibrate, probed)
+            await asyncio.to_thread(self._remember_build, build)
+
+    def _calibrated(self, build: str) -> bool:
+        """Whether what is known of the speed was measured with this engine."""
+        if not self.fitter.calibrated:
+            return False
+        try:
+            known = self._memo.recall(MEASURED_WITH)
+        except StoreError:
+            return True
+        if known is None:  # From before there was a choice of engines.
+            self._remember_build(build)
+        return known in (None, build)
+
+    def _remember_build(self, build: str) -> None:
+        with contextlib.suppress(StoreError):
+            self._memo.remember(MEASURED_WITH, build)
+
+    @property
+    def _memo(self) -> Store:
+        return self.disk or self.store
 
     async def close(self) -> None:
         await self.engine.close()
@@ -126,6 +157,7 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
         states=states_in(shelf, disk, settings.engine.kv_disk) if shelf else None,
         keep_warm=settings.engine.keep_warm,
         idle_seconds=60 * settings.engine.idle_minutes,
+        packs=packs_in(paths, settings),
     )
     store = disk if save else Store.open(None)
     hub = cache(lambda: Hub(paths.cache, offline=os.environ.get(OFFLINE, "") not in ("", "0")))
@@ -154,6 +186,18 @@ def build(paths: Paths, *, save: bool = True) -> Parts:
     )
     parts.chatting.planner.presets = Presets(paths.presets)
     return parts
+
+
+def packs_in(paths: Paths, settings: Settings) -> Chooser:
+    """Chooses among the engines of these folders."""
+    prober = Prober(paths.engine_log, worker_command, os.environ)
+    return Chooser(PackShelf(paths.engines), paths.engine_notes, prober, settings.engine.pack)
+
+
+def build_of(ready: Ready, devices: Sequence[Device]) -> str:
+    """Names an engine by what its speed depends on."""
+    parts = [ready.binding, ready.commit, ready.system_info, *(device.name for device in devices)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def states_in(shelf: Shelf, disk: Store, gigabytes: float) -> States:

@@ -47,6 +47,16 @@ class Paths:
         return self.config / "config.toml"
 
     @property
+    def engines(self) -> Path:
+        """Engine packs, a folder each; nothing native is loaded from anywhere else."""
+        return self.data / "engines"
+
+    @property
+    def engine_notes(self) -> Path:
+        """What trying them out said."""
+        return self.cache / "engines.json"
+
+    @property
     def presets(self) -> Path:
         """A person's own presets, a file each; nobody makes it but the person."""
         return self.config / "presets"

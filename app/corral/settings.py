@@ -22,6 +22,8 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
+    pack: str = Field("auto", min_length=1, max_length=80)
+    """Engine pack: its name, built-in, or auto for the best that works here."""
     n_ctx: int = Field(0, ge=0, le=1 << 20)
     """Context window in tokens; 0 is the model's own, at most 4096."""
     n_gpu_layers: int = Field(-1, ge=-1)

@@ -111,6 +111,9 @@ class ScriptedEngine:
     async def spare_bytes(self) -> int:
         return self.private_bytes * len(self._warm)
 
+    def notices(self) -> list[str]:
+        return []
+
     def prepare(self) -> None:
         self.prepared += 1
 

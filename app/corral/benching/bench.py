@@ -105,7 +105,8 @@ class Bench:
 
     def engine(self, states: States | None) -> Engine:
         """A worker of its own, that nothing warm gets in the way of."""
-        return Engine(self._parts.paths.engine_log, states=states, keep_warm=False)
+        own = self._parts
+        return Engine(own.paths.engine_log, states=states, keep_warm=False, packs=own.engine.packs)
 
     def learn(self, plan: Plan, loaded: Loaded, finished: Finished) -> None:
         """Let what is predicted be right the next time; nothing is worth failing for."""

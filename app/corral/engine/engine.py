@@ -12,6 +12,7 @@ from pathlib import Path
 from corral.engine import protocol
 from corral.engine.errors import EngineStopped, OutOfMemory
 from corral.engine.host import Held, Host
+from corral.engine.packs.choosing import Chooser
 from corral.engine.pool import Pool
 from corral.engine.process import Worker, worker_command
 from corral.engine.protocol import Adapter, Loaded, LoadSpec, Sampling, Segment, States
@@ -37,6 +38,7 @@ class Engine:
             that memory suffices.
         idle_seconds: a model nobody used for so long is let go; 0 keeps it.
         states: where evaluated prompts are kept on disk; None keeps nothing.
+        packs: chooses the native library of each new worker; None takes what came with the binding.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Engine:
         keep_warm: bool = True,
         idle_seconds: float = IDLE_SECONDS,
         states: States | None = None,
+        packs: Chooser | None = None,
     ) -> None:
+        self.packs = packs
         self._log = log
         self._command = command
         self._environment = environment
@@ -62,7 +66,11 @@ class Engine:
         self._probing: Host | None = None
 
     async def _start(self) -> Host:
-        return Host(await Worker.start(self._log, self._command(), self._environment), self._log)
+        return await (self.packs.start(self._spawn) if self.packs else self._spawn(None))
+
+    async def _spawn(self, library: Path | None) -> Host:
+        worker = await Worker.start(self._log, self._command(), self._environment, library)
+        return Host(worker, self._log)
 
     @property
     def pid(self) -> int | None:
@@ -117,6 +125,16 @@ class Engine:
             EngineError: it cannot be started or loaded.
         """
         return await (await self._pool.any()).ready()
+
+    def change_pack(self, wanted: str) -> None:
+        """Take another engine from the next load on; models in memory stay with theirs."""
+        if self.packs is not None and self.packs.wanted != wanted:
+            self.packs.wanted = wanted
+            self._pool.release_spares()
+
+    def notices(self) -> list[str]:
+        """What a person should know about the native library that was taken; each once."""
+        return self.packs.new_notices() if self.packs is not None else []
 
     def prepare(self) -> None:
         """Start a worker ahead, because a model is likely to be loaded soon. Comes back at once."""

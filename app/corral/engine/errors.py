@@ -56,6 +56,8 @@ def from_failed(failed: protocol.Failed) -> EngineError | UsageError:
             title="Not loaded",
             hint="The engine log says more.",
         )
+    if failed.code == "device":
+        return EngineError(message, title="The device failed", hint="The engine log says more.")
     if failed.code == "adapter":
         return EngineError(
             message, title="Adapter not loaded", hint="/adapter takes it off; the log says more."

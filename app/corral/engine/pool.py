@@ -156,6 +156,12 @@ class Pool:
             self.hosts.remove(host)
             self._run(host.close(), "worker that ends")
 
+    def release_spares(self) -> None:
+        """Let those without a model end that nobody uses: they have the engine of before."""
+        for host in self.hosts.copy():
+            if host.spec is None and not host.users:
+                self.release(host)
+
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)

@@ -28,6 +28,9 @@ NATIVE_LIMIT = 1800.0
 LOG_LIMIT = 1024 * 1024
 """Bytes of log above which the next worker starts a new file and the old one is kept once."""
 
+_SEARCHED = "LD_LIBRARY_PATH"
+"""Where Linux looks for libraries, before the folder that those of llama.cpp name themselves."""
+
 _CAUSES = {
     "SIGKILL": "it was killed, most likely because memory ran out",
     "SIGABRT": "llama.cpp stopped itself because of something it cannot handle",
@@ -51,10 +54,21 @@ class WorkerEnded(EngineDied):
         self.code = code
 
 
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+_WINDOWS = {0xC000001D: "SIGILL", 0xC0000005: "SIGSEGV", 0xC0000409: "SIGABRT", 3: "SIGABRT"}
+"""What the exit codes of a process that Windows ended mean."""
+
+
+def worker_environment(
+    environment: Mapping[str, str], library: Path | None = None
+) -> dict[str, str]:
     """The environment of a worker.
 
-    Nothing there may make it load code from elsewhere. ``GOMP_SPINCOUNT``: how many loops a thread
+    Args:
+        library: the folder of the native library, absolute; None is what came with the binding.
+
+    Nothing there may make it load code from elsewhere: of the folders that a person's environment
+    names, those that depend on the current one are left out, and that of ``library`` goes first,
+    or another program's libggml could be taken for its. ``GOMP_SPINCOUNT``: how many loops a thread
     of GNU OpenMP waits before it sleeps. 300,000 are some 15 ms: a small model is 1 % faster
     than with 20,000, 3 % than with 1,000, and loses two thirds with none. Beside busy
     neighbours every number above zero collapses; there :mod:`corral.engine.llama.waiting` shortens
@@ -73,6 +87,15 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
         kept["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, "glibc.malloc.hugetlb=1")))
     if "OMP_WAIT_POLICY" not in kept:
         kept.setdefault("GOMP_SPINCOUNT", "300000")
+    if library is not None:
+        kept["LLAMA_CPP_LIB_PATH"] = str(library)
+    folders = [
+        folder for folder in kept.pop(_SEARCHED, "").split(":") if Path(folder).is_absolute()
+    ]
+    if library is not None and ":" not in str(library):
+        folders.insert(0, str(library))
+    if folders:
+        kept[_SEARCHED] = ":".join(folders)
     return kept
 
 
@@ -93,9 +116,17 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, log: Path, command: tuple[str, ...], environment: Mapping[str, str]
+        cls,
+        log: Path,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        library: Path | None = None,
     ) -> Worker:
-        """Start a worker; it is usable at once, :attr:`ready` tells when its library is loaded."""
+        """Start a worker; it is usable at once, :attr:`ready` tells when its library is loaded.
+
+        Args:
+            library: as for :func:`worker_environment`.
+        """
         try:
             descriptor = _open_log(log)
         except OSError as error:
@@ -109,7 +140,7 @@ class Worker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=descriptor,
                 cwd=log.parent,
-                env=worker_environment(environment),
+                env=worker_environment(environment, library),
                 limit=protocol.FRAME_LIMIT,
             )
         except OSError as error:
@@ -239,18 +270,27 @@ def _open_log(log: Path) -> int:
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
-def _death(code: int) -> WorkerEnded:
-    """The end of the process in plain words."""
+def cause_of(code: int) -> str:
+    """Why a process ended, in plain words.
+
+    Args:
+        code: its exit status; the negative number of a signal.
+    """
+    name = _WINDOWS.get(code, "") if sys.platform == "win32" else ""
     if code < 0:
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        reason = _CAUSES.get(name, f"it was ended by {name}")
-    else:
-        reason = f"it ended with code {code}"
+    if name:
+        return _CAUSES.get(name, f"it was ended by {name}")
+    return f"it ended with code {code}"
+
+
+def _death(code: int) -> WorkerEnded:
+    """The end of the process in plain words."""
     return WorkerEnded(
-        f"The engine stopped in the middle: {reason}",
+        f"The engine stopped in the middle: {cause_of(code)}",
         hint="What it had written is kept; try again, a new engine starts by itself. "
         "The engine log says more.",
         code=code,

@@ -122,6 +122,8 @@ class Describe(Model):
 
     type: Literal["describe"] = "describe"
     id: int
+    attempt: bool = False
+    """Have each of them compute something first; fails where one cannot."""
 
 
 class Probe(Model):
@@ -161,6 +163,10 @@ class Ready(Model):
     system_info: str
     """``llama_print_system_info()``: the instruction sets the library was built for."""
     gpu_offload: bool
+    commit: str = ""
+    """Of llama.cpp, as the library says."""
+    ggml: str = ""
+    """Its version."""
 
 
 class Heartbeat(Model):
@@ -297,6 +303,7 @@ class Failed(Model):
         "template",
         "sampling",
         "adapter",
+        "device",
         "decode",
         "stopped",
         "internal",

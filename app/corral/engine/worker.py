@@ -214,6 +214,14 @@ class Inference:
     def _describe(self, command: protocol.Describe) -> None:
         from corral.engine.llama import library
 
+        if command.attempt:
+            from corral.engine.llama.trial import TrialError, attempt
+
+            try:
+                attempt()
+            except TrialError as error:
+                self._fail(command.id, "device", str(error))
+                return
         self.wire.send(protocol.Devices(id=command.id, devices=library.devices()))
 
     def _probe(self, command: protocol.Probe) -> None:
@@ -313,11 +321,14 @@ def main() -> None:
         from corral.engine.llama import library
 
         inference = Inference(wire)
+        commit, ggml = library.build()
         ready = protocol.Ready(
             pid=os.getpid(),
             binding=library.binding_version(),
             system_info=library.system_info(),
             gpu_offload=library.gpu_offload(),
+            commit=commit,
+            ggml=ggml,
         )
     except Exception as error:
         wire.send(

@@ -217,8 +217,11 @@ class Loader:
                         tried = True
                         async with contextlib.aclosing(self._attempt(plan, wanted)) as events:
                             async for event in events:
-                                if isinstance(event, Resident) and event.loaded.draft_refused:
-                                    yield _without(plan.spec.draft, event.loaded.draft_refused)
+                                if isinstance(event, Resident):
+                                    for said in self._engine.notices():
+                                        yield Notice("Another engine is used", said)
+                                    if event.loaded.draft_refused:
+                                        yield _without(plan.spec.draft, event.loaded.draft_refused)
                                 yield event
                     return
                 except (DoesNotFit, OutOfMemory) as error:

@@ -100,6 +100,28 @@ def system_info() -> str:
     return data.decode("utf-8", "replace")
 
 
+def build() -> tuple[str, str]:
+    """The commit of llama.cpp and the version of ggml, as the library itself says; "" where not.
+
+    They live in libggml-base. A handle finds what its dependencies have, too, except on Windows,
+    where a library is not loaded twice under two names.
+    """
+    library = L._lib
+    if sys.platform == "win32":
+        folder = Path(library._name).parent
+        library = _ctypes_extensions.load_shared_library("ggml-base", folder)
+    found = []
+    for name in ("ggml_commit", "ggml_version"):
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            found.append("")
+            continue
+        function.argtypes, function.restype = [], ctypes.c_char_p
+        found.append((function() or b"").decode("utf-8", "replace"))
+    return found[0], found[1]
+
+
 def gpu_offload() -> bool:
     return bool(L.llama_supports_gpu_offload())
 

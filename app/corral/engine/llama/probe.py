@@ -63,7 +63,7 @@ def measure(cancel: CancelFlag) -> tuple[Rates, ...]:
     Raises:
         Cancelled: the flag was set.
     """
-    library = _Ggml()
+    library = Ggml()
     found = []
     for index, device in enumerate(devices()):
         if device.kind in ("cpu", "gpu", "integrated"):
@@ -72,7 +72,7 @@ def measure(cancel: CancelFlag) -> tuple[Rates, ...]:
     return tuple(found)
 
 
-class _Ggml:
+class Ggml:
     """The functions used of libggml and libggml-base, which the binding does not cover."""
 
     def __init__(self) -> None:
@@ -110,6 +110,9 @@ class _Ggml:
         self.clear = self._function(of, "ggml_backend_buffer_clear", None, pointer, ctypes.c_uint8)
         self.free_buffer = self._function(of, "ggml_backend_buffer_free", None, pointer)
         self.set = self._function(of, "ggml_backend_tensor_set", None, pointer, pointer, size, size)
+        self.tensor_get = self._function(
+            of, "ggml_backend_tensor_get", None, pointer, pointer, size, size
+        )
         self.bytes = self._function(of, "ggml_nbytes", size, pointer)
 
     @staticmethod
@@ -119,13 +122,13 @@ class _Ggml:
         return function
 
     @contextlib.contextmanager
-    def backend(self, index: int) -> Iterator[_Backend]:
+    def backend(self, index: int) -> Iterator[Backend]:
         device = self.dev_get(index)
         handle = self.dev_init(device, None)
         if not handle:
             raise MemoryError("A device cannot be used for a probe")
         try:
-            yield _Backend(self, device, handle)
+            yield Backend(self, device, handle)
         finally:
             self.free_backend(handle)
 
@@ -139,8 +142,8 @@ class _Ggml:
             self.free(context)
 
 
-class _Backend:
-    def __init__(self, library: _Ggml, device: Any, handle: Any) -> None:
+class Backend:
+    def __init__(self, library: Ggml, device: Any, handle: Any) -> None:
         self.device, self.handle = device, handle
         self._library = library
         self._reg = library.dev_reg(device)
@@ -164,9 +167,7 @@ class _Backend:
 
 
 class _Measurement:
-    def __init__(
-        self, library: _Ggml, backend: _Backend, device: Device, cancel: CancelFlag
-    ) -> None:
+    def __init__(self, library: Ggml, backend: Backend, device: Device, cancel: CancelFlag) -> None:
         self._library, self._backend, self._device = library, backend, device
         self._cancel = cancel
         cores = usable_cores()
