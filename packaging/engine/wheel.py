@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import platform
 import subprocess
 import sys
+import venv
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -50,17 +53,58 @@ def sdist(folder: Path) -> Path:
     """The source archive, downloaded against its locked hash unless it is there."""
     found = sorted(folder.glob("llama_cpp_python-*.tar.gz"))
     if not found:
-        pip("download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:",
-            "--require-hashes", "-r", str(REQUIREMENTS), "-d", str(folder))  # fmt: skip
+        pip("download", "--no-deps", *isolation(folder), "--no-binary", ":all:",
+            "--require-hashes", "-r", str(REQUIREMENTS), "-d", str(folder),
+            tools=folder)  # fmt: skip
         found = sorted(folder.glob("llama_cpp_python-*.tar.gz"))
     return found[0]
 
 
-def pip(*arguments: str) -> None:
+def build(source: Path, out: Path, settings: Iterable[str], *, tools: Path) -> Path:
+    """Compile the source archive with these settings of scikit-build-core; gives the wheel.
+
+    Args:
+        tools: where an environment with pip may be made, if this one has none.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; what was said is on stderr.
+    """
+    options = [option for setting in settings for option in ("-C", setting)]
+    pip(
+        "wheel",
+        "--no-deps",
+        "--no-cache-dir",  # It would give what was built from this source with other settings.
+        *isolation(tools),
+        "-w",
+        str(out),
+        *options,
+        str(source),
+        tools=tools,
+    )
+    return sorted(out.glob("*.whl"))[0]
+
+
+def isolation(tools: Path) -> list[str]:
+    """With the build tools that are installed here; elsewhere pip fetches them."""
+    here = python(tools) == sys.executable and importlib.util.find_spec("scikit_build_core")
+    return ["--no-build-isolation"] if here else []
+
+
+def python(tools: Path) -> str:
+    """An interpreter with pip: this one, or an environment made for it, as uv's have none."""
+    if importlib.util.find_spec("pip") is not None:
+        return sys.executable
+    place = tools / "tools"
+    if not (place / "pyvenv.cfg").exists():
+        venv.create(place, with_pip=True)
+    return str(place / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def pip(*arguments: str, tools: Path) -> None:
     # SOURCE_DATE_EPOCH would make ggml drop every vector instruction.
     environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
     subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *arguments],
+        [python(tools), "-m", "pip", "--disable-pip-version-check", "-q", *arguments],
         check=True,
         stdout=sys.stderr,
         env=environment,
@@ -76,16 +120,7 @@ def main() -> None:
     if not wheels:
         print("building the engine, once for this machine (a few minutes)", file=sys.stderr)
         fresh = folder / "building"
-        settings = [option for setting in SETTINGS for option in ("-C", setting)]
-        pip(
-            "wheel",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            str(fresh),
-            *settings,
-            str(sdist(folder)),
-        )
+        build(sdist(folder), fresh, SETTINGS, tools=folder)
         for wheel in fresh.glob("*.whl"):
             wheel.replace(folder / wheel.name)
         wheels = sorted(folder.glob("*.whl"))

@@ -1,0 +1,121 @@
+"""Builds an engine pack: llama.cpp's libraries and what they are, in a folder of their own.
+
+    python packaging/engine/build.py cpu-avx2 --out dist [--zip]
+
+The flag sets are in flags.toml beside this file. The source is the hash-locked one, the build is
+slim, as for the wheel. Prints the path of the pack. Run by ``corral engine build``, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import instructions
+import wheel
+
+from corral.engine.packs import making
+
+FLAGS = Path(__file__).resolve().parent / "flags.toml"
+PINNED = ("binding", "llama_cpp", "ggml")
+
+
+def flagsets() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """What the source is, and every set by its name."""
+    values = tomllib.loads(FLAGS.read_text(encoding="utf-8"))
+    return {key: values.pop(key) for key in PINNED}, values
+
+
+def settings_of(flags: dict[str, str]) -> list[str]:
+    """What the build is told: slim as the wheel, and every flag of the set."""
+    return [*wheel.SETTINGS, *(f"cmake.define.{key}={value}" for key, value in flags.items())]
+
+
+def source_in(folder: Path, given: Path | None) -> Path:
+    """The source archive: the one given, if its sha256 is the locked one, else as ever.
+
+    Raises:
+        SystemExit: it is another one.
+    """
+    if given is None:
+        return wheel.sdist(folder)
+    locked = re.findall(r"--hash=sha256:([0-9a-f]{64})", wheel.REQUIREMENTS.read_text())
+    with given.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() not in locked:
+            sys.exit(f"{given.name} is not the source that requirements/engine.txt locks")
+    return given
+
+
+def unpack(built: Path, to: Path) -> None:
+    """The libraries of a wheel that belong into a pack."""
+    with zipfile.ZipFile(built) as archive:
+        for info in archive.infolist():
+            folder, _, name = info.filename.rpartition("/")
+            if folder == "llama_cpp/lib" and making.wanted(name):
+                (to / name).write_bytes(archive.read(info))
+
+
+def check(libraries: Path, declared: list[str] | None) -> None:
+    """Raises: SystemExit: there is an instruction that the flag set does not declare."""
+    if declared is None or platform.machine().lower() not in ("x86_64", "amd64"):
+        return
+    if shutil.which("objdump") is None:
+        print("objdump is not here: the instructions were not checked", file=sys.stderr)
+        return
+    real = {file.read_bytes(): file for file in sorted(libraries.iterdir())}.values()
+    if found := instructions.beyond(real, declared):
+        sys.exit("\n".join(found))
+
+
+def main() -> None:
+    pinned, sets = flagsets()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("flagset", choices=sorted(sets), help="what to build")
+    parser.add_argument("--out", type=Path, required=True, help="folder the pack goes to")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the source")
+    parser.add_argument("--source", type=Path, help="the source archive, if it is here")
+    parser.add_argument("--zip", action="store_true", help="a zip file beside the folder, too")
+    options = parser.parse_args()
+    chosen = sets[options.flagset]
+    # What another build was told is not in the manifest of this one.
+    os.environ.pop("CMAKE_ARGS", None)
+    with tempfile.TemporaryDirectory(prefix="corral-engine-") as temporary:
+        work = Path(temporary)
+        cache = (options.cache or work).expanduser()
+        cache.mkdir(parents=True, exist_ok=True)
+        source = source_in(cache, options.source)
+        print(f"building {options.flagset}: this takes minutes", file=sys.stderr)
+        try:
+            built = wheel.build(source, work / "wheel", settings_of(chosen["cmake"]), tools=cache)
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"the build of {options.flagset} failed with code {error.returncode}")
+        libraries = work / "libraries"
+        libraries.mkdir()
+        unpack(built, libraries)
+        check(libraries, chosen.get("instructions"))
+        facts = {key: chosen[key] for key in ("title", "backend")} | pinned
+        facts["flags"] = chosen["cmake"]
+        try:
+            pack = making.make(libraries, options.out, options.flagset, facts)
+        except FileExistsError as error:
+            sys.exit(f"{error.filename} is there already")
+    if options.zip:
+        making.zipped(pack)
+    print(pack)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What builds packs: the flag sets, the check of machine code, and a whole build by a fake pip."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tests.support.engine_packs import COMPILER, compiled
+
+from corral.engine.packs import binding, building, checking, manifest
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "packaging" / "engine"
+SIX = {"GGML_SSE42", "GGML_AVX", "GGML_AVX2", "GGML_BMI2", "GGML_FMA", "GGML_F16C"}
+
+needs_tools = pytest.mark.skipif(
+    COMPILER is None or shutil.which("objdump") is None or platform.machine() != "x86_64",
+    reason="it compiles for x86-64 and looks at that",
+)
+
+
+def module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"engine_{name}", FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def flags() -> dict[str, Any]:
+    return tomllib.loads((FOLDER / "flags.toml").read_text())
+
+
+def test_the_flag_sets_are_of_the_pinned_source() -> None:
+    values = flags()
+    pinned = re.search(r"==([0-9.]+)", (ROOT / "requirements" / "engine.txt").read_text())
+    assert pinned is not None and values["binding"] == pinned[1] == binding.version()
+    assert set(building.flagsets()) == {
+        "cpu-avx2", "cpu-baseline", "cpu-native", "cuda", "metal", "vulkan",
+    }  # fmt: skip
+
+
+def test_every_portable_set_says_all_six_flags() -> None:
+    """ggml drops those that are not said where SOURCE_DATE_EPOCH is set, and guesses elsewhere."""
+    for name in ("cpu-avx2", "cpu-baseline", "cuda", "vulkan"):
+        cmake = flags()[name]["cmake"]
+        assert isinstance(cmake, dict) and cmake["GGML_NATIVE"] == "OFF"
+        wanted = "OFF" if name == "cpu-baseline" else "ON"
+        assert {cmake[flag] for flag in SIX} == {wanted}
+
+
+CODE = """
+#include <immintrin.h>
+#include <nmmintrin.h>
+long f(long a, long b) { return %s; }
+"""
+
+
+@needs_tools
+@pytest.mark.parametrize(
+    ("flag", "expression", "found"),
+    [
+        ("-msse2", "a + b", set()),
+        ("-msse4.2", "_mm_crc32_u64(a, b)", {"sse4"}),
+        ("-mavx", "_mm256_movemask_ps(_mm256_set1_ps(a))", {"avx"}),
+        ("-mavx2", "_mm256_movemask_epi8(_mm256_add_epi8(_mm256_set1_epi8(a), "
+         "_mm256_set1_epi8(b)))", {"avx", "avx2"}),
+        ("-mbmi2", "_pdep_u64(a, b)", {"bmi"}),
+        ("-mfma", "_mm_cvtss_f32(_mm_fmadd_ss(_mm_set1_ps(a), _mm_set1_ps(b), _mm_set1_ps(a)))",
+         {"avx", "fma"}),
+        ("-mf16c", "_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set1_ps(a), 0))", {"avx", "f16c"}),
+        ("-mavx512f", "_mm512_reduce_add_epi32(_mm512_set1_epi32(a))", {"avx512"}),
+    ],
+)  # fmt: skip
+def test_instructions_are_found_in_the_machine_code(
+    tmp_path: Path, flag: str, expression: str, found: set[str]
+) -> None:
+    library = compiled(tmp_path / "lib.so", CODE % expression, flag, "-O1", "-nostdlib")
+    instructions = module("instructions")
+    used = instructions.used(library)
+    assert found <= set(used) and ("avx512" in used) == ("avx512" in found)
+    assert found or not used
+    assert instructions.beyond([library], used) == []
+    assert len(instructions.beyond([library], [])) == len(used)
+    if "avx512" in found:
+        (said,) = instructions.beyond([library], ["avx", "avx2", "fma", "bmi", "sse4"])
+        assert said.startswith("lib.so uses avx512, which was not declared: v")
+
+
+FAKE_PIP = """
+import os, sys, zipfile
+from pathlib import Path
+arguments = sys.argv[1:]
+assert "SOURCE_DATE_EPOCH" not in os.environ and "CMAKE_ARGS" not in os.environ
+assert "--no-cache-dir" in arguments and "wheel" in arguments
+out = Path(arguments[arguments.index("-w") + 1])
+out.mkdir()
+(out.parent.parent / "told").write_text("\\n".join(arguments))
+libraries = Path({libraries!r})
+with zipfile.ZipFile(out / "llama_cpp_python-0.3.36-py3-none-any.whl", "w") as wheel:
+    for file in libraries.iterdir():
+        wheel.write(file, f"llama_cpp/lib/{{file.name}}")
+        wheel.write(file, f"lib/{{file.name}}")
+"""
+
+
+def test_a_build_becomes_a_checked_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the compiler, which a wheel of the built-in engine stands for."""
+    libraries = binding.built_in()
+    assert libraries is not None
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").write_text("")
+    (tmp_path / "pip" / "__main__.py").write_text(FAKE_PIP.format(libraries=str(libraries)))
+    (tmp_path / "work").mkdir()
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); " + building._RUN
+    source = next(Path(os.environ.get("CORRAL_ENGINE_CACHE") or Path.home() / ".cache" / "corral" /
+                       "engine-wheels").glob("*/llama_cpp_python-*.tar.gz"))  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(building.script()), "cpu-native", "--zip",
+         "--out", str(tmp_path / "out"), "--source", str(source),
+         "--cache", str(tmp_path / "cache")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path / "work"),
+             "SOURCE_DATE_EPOCH": "1", "CMAKE_ARGS": "-DGGML_CUDA=ON"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pack = Path(done.stdout.strip())
+    known, _ = checking.check(pack)
+    assert known.flagset == "cpu-native" and known.flags == {"GGML_NATIVE": "ON"}
+    assert known.llama_cpp == flags()["llama_cpp"]
+    with zipfile.ZipFile(pack.with_suffix(pack.suffix + ".zip")) as archive:
+        assert f"{pack.name}/{manifest.FILE}" in archive.namelist()
+    told = (tmp_path / "work" / "told").read_text() if (tmp_path / "work" / "told").exists() else ""
+    assert "cmake.define.GGML_NATIVE=ON" in told and "cmake.define.LLAVA_BUILD=OFF" in told
