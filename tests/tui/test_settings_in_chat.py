@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 from tests.support.chat_app import Chat, History, chat
+from tests.support.engine_packs import chooser, fake_pack, real_pack
 from tests.support.scripted_engine import Script
 from tests.support.shelf import Entry, fill, left
 from textual.widgets import OptionList
@@ -189,3 +190,30 @@ async def test_draft_models_are_chosen_among_those_that_are_here(tmp_path: Path)
         assert "tiny-llama" not in c.text().split("Draft model")[-1]
         await c.pilot.press("down", "enter")
         await c.until(lambda: c.app.settings.engine.draft == "off")
+
+
+async def test_another_engine_is_chosen_and_said_where_it_is_broken(tmp_path: Path) -> None:
+    packs = chooser(tmp_path / "packs")
+    packs.shelf.add(real_pack(tmp_path / "made", "copy"))
+    packs.shelf.add(fake_pack(tmp_path / "made", "broken", b"no library"))
+    packs.used = "built-in"
+    async with chat(tmp_path, size=(120, 44)) as c:
+        c.app.parts.engine.packs = packs
+        await go_to(c, "pack")
+        await c.until(lambda: "built-in now" in c.text())
+        await c.pilot.press("enter")
+        await c.until(lambda: "was not tried yet" in c.text() and "used now" in c.text())
+        await c.pilot.press("down", "down")
+        await c.until(lambda: "copy" in c.text())
+        await c.pilot.press("enter")
+        await c.until(lambda: written(c) == {"engine": {"pack": "broken"}})
+        await c.until(lambda: "is left out: its library is damaged" in c.toasts())
+        await c.pilot.press("enter")
+        await c.until(lambda: "is left out: its library is damaged" in c.text())
+        await c.pilot.press("down", "enter")
+        await c.until(lambda: written(c) == {"engine": {"pack": "copy"}})
+        assert packs.wanted == "copy"
+        await c.until(lambda: packs.known()[2].ok)
+        await c.pilot.press("delete")
+        await c.until(lambda: packs.wanted == "auto")
+        assert written(c) == {"engine": {}}

@@ -17,6 +17,7 @@ _COMMANDS = {
     "models": "Models: list, search, show, pull, import, adopt, verify, remove, fit",
     "history": "Conversations: list, search, delete, export, import, backup, restore",
     "presets": "Personas and tasks: list, show",
+    "engine": "Engine packs: list, use, add, remove, build",
     "bench": "How fast a model is here: load, prompt, generation, reuse, restore",
     "doctor": "Hardware, engine, folders, and what fits this machine",
 }

@@ -14,6 +14,7 @@ import click
 import psutil
 
 from corral import __version__
+from corral.cli.engine import packs_of, records
 from corral.cli.output import errors, print_json, say
 from corral.engine.threads import thread_reason
 from corral.errors import EngineError
@@ -45,17 +46,26 @@ def doctor(as_json: bool) -> None:
 
 async def _report(parts: Parts) -> dict[str, Any]:
     engine: dict[str, Any] = {"version": None, "build": None, "devices": [], "error": None}
+    chooser = packs_of(parts)
+    found = await chooser.look(again=True)
     try:
         ready = await parts.engine.ready()
         await parts.calibrate()
         engine |= {
             "version": ready.binding,
+            "llama_cpp": ready.commit,
             "build": ready.system_info,
             "gpu_offload": ready.gpu_offload,
             "devices": [device.model_dump() for device in parts.devices],
         }
     except EngineError as error:
         engine["error"] = error.message
+    found = await chooser.look()  # A worker may have died since.
+    engine |= {
+        "pack": chooser.used or None,
+        "pack_reason": chooser.why(found),
+        "packs": records(chooser, found),
+    }
     available = memory.available_memory()
     disk = shutil.disk_usage(parts.paths.data)
     report = {
@@ -78,7 +88,7 @@ async def _report(parts: Parts) -> dict[str, Any]:
         },
         "recommended": _recommended(parts),
         **_choices(parts),
-        "notices": parts.notices,
+        "notices": [*parts.notices, *parts.engine.notices()],
     }
     await parts.close()
     return report
@@ -124,8 +134,14 @@ def _print(report: dict[str, Any]) -> None:
     if engine["error"]:
         say(f"Engine      {clean_line(engine['error'])}")
     else:
-        say(f"Engine      llama-cpp-python {engine['version']}")
+        commit = f", llama.cpp {clean_line(engine['llama_cpp'])}" * bool(engine["llama_cpp"])
+        say(f"Engine      llama-cpp-python {engine['version']}{commit}")
         say(f"            {clean_line(engine['build'])}")
+    say(f"Pack        {engine['pack'] or 'none'}: {clean_line(engine['pack_reason'])}")
+    for pack in engine["packs"]:
+        if not pack["ok"]:
+            said = pack["reason"] or "not tried yet"
+            say(f"            {clean_line(pack['name'])} is left out: {clean_line(said)}")
     for device in engine["devices"]:
         size = gigabytes(device["memory_total"])
         say(f"Device      {device['name']} · {clean_line(device['description'])} · {size}")

@@ -183,6 +183,8 @@ class CorralApp(App[None]):
         except EngineError:  # whoever asks for an answer is told
             return
         else:
+            for said in self.parts.engine.notices():
+                say(self, said, "Another engine is used", "warning", 10.0)
             await self.chat.conversing.find_model()
             self.chat.tell()
 

@@ -111,6 +111,13 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
     ),
     "Speed": (
         Setting(
+            "pack",
+            "Engine",
+            "Which build of llama.cpp computes: auto takes the best that works here. More come in "
+            "with corral engine add and build.",
+            holds="model",
+        ),
+        Setting(
             "pace",
             "Pace",
             "quiet takes half the cores at a lower priority: the machine stays cool and silent. "

@@ -7,6 +7,9 @@ import contextlib
 import shutil
 from typing import Any
 
+from textual import work
+
+from corral.engine.packs.shelf import AUTO, label
 from corral.errors import CorralError
 from corral.kept import KeptPrompts
 from corral.text import shorten
@@ -46,8 +49,12 @@ class ChatSettings(ChatModels):
 
         parts = self.corral.parts
         around = Surroundings(
-            names={"theme": self._themes, "draft": self._drafts},
-            notes={"folder": shown_path(str(parts.downloads.folder)), **self._pace_now()},
+            names={"theme": self._themes, "draft": self._drafts, "pack": self._packs},
+            notes={
+                "folder": shown_path(str(parts.downloads.folder)),
+                **self._pace_now(),
+                **self._pack_now(),
+            },
             own=await asyncio.to_thread(self._own),
             reasons=self._reasons,
             kept=self.kept,
@@ -78,8 +85,10 @@ class ChatSettings(ChatModels):
             self.set_class(not value, "-no-sidebar")
         elif setting.name == "vim":
             self.prompt.area.use_vim(value)
-        elif setting.name in ("keep_warm", "idle_minutes", "kv_disk"):
+        elif setting.name in ("keep_warm", "idle_minutes", "kv_disk", "pack"):
             self.corral.parts.keep_engine_settings()
+        if setting.name == "pack":
+            self._try_pack(value)
         return self.corral.write_setting(setting.key, None if reset else value)
 
     # --- what the screen says besides -------------------------------------------------------------
@@ -88,6 +97,37 @@ class ChatSettings(ChatModels):
         spec = self.corral.chatting.engine.loaded_spec
         auto = self.corral.settings.engine.pace == "auto"
         return {"pace": f"{spec.pace} now"} if spec is not None and auto else {}
+
+    def _pack_now(self) -> dict[str, str]:
+        packs = self.corral.parts.engine.packs
+        return {"pack": f"{label(packs.used)} now"} if packs is not None and packs.used else {}
+
+    def _packs(self) -> list[tuple[str, str]]:
+        """The engines that are here, and what each can do; runs in a thread."""
+        packs = self.corral.parts.engine.packs
+        found = packs.known() if packs is not None else []
+        used = packs.used if packs is not None else ""
+        names = [
+            (label(one.pack.name), "used now" if one.pack.name == used else shorten(one.said, 90))
+            for one in found
+        ]
+        auto = ("auto", "auto\tthe best that works here")
+        return [auto, *((name, f"{name}\t{said}") for name, said in names)]
+
+    @work(exclusive=True, group="engine pack")
+    async def _try_pack(self, name: str) -> None:
+        """Say at once where the engine that was chosen will not be used."""
+        packs = self.corral.parts.engine.packs
+        if packs is None or name == AUTO:
+            return
+        try:
+            found = await packs.tried(name)
+        except CorralError as error:
+            fail(self, error)
+            return
+        if not found.ok:
+            said = f"{found.pack.name} {found.said}. Another one is used."
+            say(self, said, "Engine", "warning", 10.0)
 
     def _reasons(self) -> dict[str, str]:
         """What a new conversation's model is loaded with, and why; runs in a thread."""
