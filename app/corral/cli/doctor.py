@@ -84,6 +84,7 @@ async def _report(parts: Parts) -> dict[str, Any]:
             **{key: str(value) for key, value in asdict(parts.paths).items()},
             "settings": str(parts.paths.settings_file),
             "database": str(parts.paths.database),
+            "engines": str(parts.paths.engines),
             "engine_log": str(parts.paths.engine_log),
         },
         "recommended": _recommended(parts),

@@ -11,6 +11,8 @@ from pathlib import Path
 from corral.engine.packs import binding, manifest
 from corral.engine.packs.manifest import Manifest, refused
 
+_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
 Hashes = MutableMapping[str, str]
 """sha256 by what :func:`_stamp` gives for a file: it is read again when anything about it changed,
 and any write changes its ctime, which nobody but the system sets."""
@@ -75,7 +77,7 @@ def _names(folder: Path) -> set[str]:
 
 def _check_file(folder: Path, name: str, file: manifest.File, hashes: Hashes) -> None:
     try:
-        descriptor = os.open(folder / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(folder / name, _FLAGS)
         with os.fdopen(descriptor, "rb") as opened:
             status = os.fstat(opened.fileno())
             if not stat.S_ISREG(status.st_mode):
