@@ -37,6 +37,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_packs_under_one_installation(corral: Corral, copy: Path, private_home: Path) -> None:
     added = corral("engine", "add", str(copy), "--json").json
     name = copy.stem
+    again = corral("engine", "build", "copy")
+    assert again.code == 7 and f"{name} is here already" in again.err
     assert added["action"] == "add" and added["name"] == name
     assert added["ok"] and not added["used"], "its equal came along and goes before it"
     assert corral("engine", "use", "copy", "--json").json == {

@@ -11,9 +11,9 @@ import click
 from corral import settings as settings_file
 from corral.cli.models_shared import JSON, asks, opened
 from corral.cli.output import StatusLine, note, print_json, say, table
-from corral.engine.packs import building
+from corral.engine.packs import binding, building
 from corral.engine.packs.choosing import Candidate, Chooser
-from corral.engine.packs.shelf import AUTO, label
+from corral.engine.packs.shelf import AUTO, label, name_of
 from corral.errors import CorralError, NetworkError, Refused
 from corral.parts import OFFLINE, Parts, absolute, packs_in
 from corral.text import shorten
@@ -30,7 +30,7 @@ def engine() -> None:
     """
 
 
-@engine.command("list")
+@engine.command("list", short_help="What is here, what works, and what is used.")
 @JSON
 def list_engines(as_json: bool) -> None:
     """List the engines, what each can do here, and which is used.
@@ -48,7 +48,7 @@ def list_engines(as_json: bool) -> None:
             note("corral engine build makes a pack, corral engine add FOLDER_OR_ZIP takes one in.")
 
 
-@engine.command()
+@engine.command(short_help="Use a pack, “built-in”, or “auto” for the best.")
 @click.argument("name")
 @JSON
 def use(name: str, as_json: bool) -> None:
@@ -79,7 +79,7 @@ def use(name: str, as_json: bool) -> None:
             say(f"{used or 'No engine'} is used: {why}.")
 
 
-@engine.command()
+@engine.command(short_help="Take in a pack: checked, copied, and tried.")
 @click.argument("path", metavar="FOLDER_OR_ZIP")
 @JSON
 def add(path: str, as_json: bool) -> None:
@@ -111,7 +111,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
             say(f"{name} is removed." + (" The best that works is used now." if chosen else ""))
 
 
-@engine.command()
+@engine.command(short_help="Build a pack on this machine and take it in.")
 @click.argument("flagset", default=building.DEFAULT, metavar="[FLAGSET]")
 @click.option("--source", metavar="FILE", help="The source archive, where there is no network.")
 @click.option("--sets", "only_list", is_flag=True, help="Only say what can be built.")
@@ -127,6 +127,7 @@ def build(flagset: str, source: str | None, only_list: bool, as_json: bool) -> N
             _print_sets(as_json=as_json)
             return
         chooser = packs_of(parts)
+        _refuse_again(chooser, flagset)
         cache = parts.paths.cache / "engine-source"
         given = absolute(source) if source else None
         offline = os.environ.get(OFFLINE, "") not in ("", "0")
@@ -139,6 +140,21 @@ def build(flagset: str, source: str | None, only_list: bool, as_json: bool) -> N
         with building.built(flagset, cache, given) as folder:
             pack = chooser.shelf.add(folder)
         _tell_added(chooser, pack.name, "build", as_json=as_json)
+
+
+def _refuse_again(chooser: Chooser, flagset: str) -> None:
+    """Before the minutes of a build, not after them.
+
+    Raises:
+        Refused: this pack is here.
+    """
+    name = name_of(binding.version(), binding.platform_tag(), flagset)
+    if name in chooser.shelf.names():
+        raise Refused(
+            f"{name} is here already",
+            title="Nothing was built",
+            hint=f"“corral engine remove {flagset}” first, to build it again.",
+        )
 
 
 def packs_of(parts: Parts) -> Chooser:
