@@ -96,12 +96,14 @@ def main() -> None:
         work = Path(temporary)
         cache = (options.cache or work).expanduser()
         cache.mkdir(parents=True, exist_ok=True)
-        source = source_in(cache, options.source)
-        print(f"building {options.flagset}: this takes minutes", file=sys.stderr)
+        settings = settings_of(chosen["cmake"])
         try:
-            built = wheel.build(source, work / "wheel", settings_of(chosen["cmake"]), tools=cache)
-        except subprocess.CalledProcessError as error:
-            sys.exit(f"the build of {options.flagset} failed with code {error.returncode}")
+            source = source_in(cache, options.source)
+            print(f"building {options.flagset}: this takes minutes", file=sys.stderr)
+            built = wheel.build(source, work / "wheel", settings, tools=cache)
+        except (subprocess.CalledProcessError, OSError) as error:
+            reason = f"code {error.returncode}" if hasattr(error, "returncode") else str(error)
+            sys.exit(f"the build of {options.flagset} failed: {reason}")
         libraries = work / "libraries"
         libraries.mkdir()
         unpack(built, libraries)

@@ -59,7 +59,7 @@ class Prober:
         except TimeoutError:
             worker.kill(EngineHung("The try took too long"))
             reason = f"it gave no answer within {self.seconds:.0f} seconds"
-            return Verdict(ok=False, reason=reason, lasting=False)
+            return Verdict(ok=False, reason=reason)  # Not to be waited for at every start.
         except EngineError as error:
             return failure(error)
         except BaseException:
@@ -87,7 +87,7 @@ def failure(error: EngineError) -> Verdict:
         reason = cause_of(error.code)
         return Verdict(ok=False, reason=reason, lasting=error.code not in _PASSING)
     if isinstance(error, EngineHung):
-        return Verdict(ok=False, reason="it gave no sign of life", lasting=False)
+        return Verdict(ok=False, reason="it gave no sign of life")
     said = error.message.removeprefix("The engine cannot work: ")
     said = re.sub(r"^(RuntimeError|OSError|AttributeError|FileNotFoundError): ", "", said)
     return Verdict(ok=False, reason=in_words(said))
