@@ -217,3 +217,15 @@ async def test_another_engine_is_chosen_and_said_where_it_is_broken(tmp_path: Pa
         await c.pilot.press("delete")
         await c.until(lambda: packs.wanted == "auto")
         assert written(c) == {"engine": {}}
+
+
+async def test_an_engine_that_had_to_be_left_is_told_once(tmp_path: Path) -> None:
+    packs = chooser(tmp_path / "packs")
+    async with chat(tmp_path) as c:
+        c.app.parts.engine.packs = packs
+        packs.notices.append("The engine [/x] is not used: it hung; built-in is used instead")
+        await c.app._calibrate()
+        await c.until(lambda: "The engine [/x] is not used: it hung" in c.toasts())
+        await c.app._calibrate()
+        await c.pilot.pause()
+        assert c.toasts().count("is not used") == 1

@@ -82,7 +82,7 @@ class ZipSource:
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise refused(self.name, "there is a link in it")
             if "/" in folder or folder in (".", "..") or not manifest.is_plain(name):
-                raise refused(self.name, "a file in it would land outside of its folder")
+                raise refused(self.name, "a file in it has a name that is none here, or a place")
             folders.add(folder)
             if name in self._members or len(folders) > 1:
                 raise refused(self.name, "a name is in it twice")
@@ -121,7 +121,7 @@ def _copy(file: IO[bytes], to: Path, size: int, what: str) -> None:
     """Exactly ``size`` bytes: what unpacks to more is not a file of this pack."""
     left = size
     with to.open("xb") as out:
-        while left and (block := file.read(min(io.DEFAULT_BUFFER_SIZE * 32, left))):
+        while left and (block := file.read(min(BLOCK, left))):
             out.write(block)
             left -= len(block)
         if left or file.read(1):
