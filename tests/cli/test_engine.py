@@ -58,12 +58,12 @@ def test_two_packs_under_one_installation(corral: Corral, copy: Path, private_ho
     assert [line.split()[:2] for line in listed.out.splitlines()[1:3]] == [
         ["→", "built-in"], ["copy", listed.out.splitlines()[2].split()[1]],
     ]  # fmt: skip
-    corral("engine", "use", "copy")
+    (private_home / "config" / "config.toml").write_text('[engine]\npack = "copy"\n')
     removed = corral("engine", "remove", "copy")
     assert removed.out == f"{name} is removed. The best that works is used now.\n"
     settings = tomllib.loads((private_home / "config" / "config.toml").read_text())
     assert settings == {"engine": {}}
-    assert [pack["name"] for pack in corral("engine", "list", "--json").json] == ["built-in"]
+    assert list((private_home / "data" / "engines").iterdir()) == []
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
@@ -90,11 +90,8 @@ def test_a_broken_pack_is_left_out_with_its_reason(
     ("arguments", "code"),
     [
         (("add", "/nowhere/at/all"), 3),
-        (("add", __file__), 7),
-        (("use", "nothing"), 3),
-        (("use", "../../etc"), 3),
+        (("use", "../../\x1b[31metc"), 3),
         (("remove", "built-in"), 2),
-        (("remove", "\x1b[31m"), 3),
         (("build", "no-such-set"), 3),
     ],
 )
@@ -124,11 +121,10 @@ def test_a_home_with_spaces_and_letters(copy: Path, tmp_path: Path) -> None:
     home = tmp_path / "Lämä's home: Ж 日本"
     environment = {**os.environ, "CORRAL_HOME": str(home)}
     command = [sys.executable, "-P", "-m", "corral", "engine"]
-    for arguments in (["add", str(copy)], ["use", "copy"], ["list", "--json"]):
+    for arguments in (["add", str(copy)], ["use", "copy", "--json"]):
         done = subprocess.run(
             [*command, *arguments], env=environment, capture_output=True, timeout=60
         )
         assert done.returncode == 0, done.stderr
-    used = [pack for pack in json.loads(done.stdout) if pack["used"]]
-    assert used[0]["path"] == str(home / "data" / "engines" / copy.stem)
+    assert json.loads(done.stdout)["used"] == copy.stem
     assert (home / "data" / "engines" / copy.stem / FILE).is_file()
