@@ -14,6 +14,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from corral import program
+
 LIFELINE = "CORRAL_LIFELINE"
 """Environment variable with the number of a pipe's end, where the screen had to be spawned."""
 
@@ -82,6 +84,8 @@ def run(screen: Screen, arguments: list[str], *, fork: bool | None = None) -> in
 def _leave_the_folder() -> None:
     """Import nothing from the working folder or a script's, as with Python's ``-P``."""
     own = __file__.rpartition("corral")[0].rstrip("/")
+    if program.frozen():
+        return
     if not sys.flags.safe_path and sys.path and sys.path[0].rstrip("/") != own:
         del sys.path[0]
 
@@ -89,8 +93,8 @@ def _leave_the_folder() -> None:
 def _spawn(arguments: list[str], lifeline: int) -> int:
     """The same program once more, without the working folder among its places to import from."""
     os.set_inheritable(lifeline, True)
-    command = [sys.executable, "-P", "-m", "corral", *arguments]
-    return os.posix_spawn(sys.executable, command, {**os.environ, LIFELINE: str(lifeline)})
+    command = program.again(*arguments)
+    return os.posix_spawn(command[0], command, {**os.environ, LIFELINE: str(lifeline)})
 
 
 def _say_what_happened(number: int) -> None:

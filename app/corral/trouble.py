@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from pathlib import Path
 
+from corral import program
+
 _WITHOUT_CONTENT = (AttributeError, ImportError, NameError, NotImplementedError, TypeError, OSError)
 """Errors whose message names parts of the program or of the system, not what a person wrote."""
+
+
+def _print_of(path: str) -> tuple[int, int] | None:
+    """What changes when a file is taken away or another one is put in its place."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+_OWN = sys.executable if program.frozen() else __file__
+_BORN = _print_of(_OWN)
+"""Of one of corral's own files, as it was when this began to run."""
+
+
+def replaced() -> bool:
+    """Whether corral was removed or updated while it runs.
+
+    What it has not imported yet is then not there any more, or of another version.
+    """
+    return _print_of(_OWN) != _BORN or _print_of(sys.executable) is None
+
+
+REPLACED = "corral was removed or updated while it ran"
+REPLACED_HINT = "All that was written is saved. Start corral again; install it again if it is gone."
 
 
 def describe(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from corral.errors import CorralError, DoesNotFit
 from corral.paths import Paths
 from corral.text import clean, clean_line
-from corral.trouble import write_down
+from corral.trouble import REPLACED, REPLACED_HINT, replaced, write_down
 
 INTERRUPTED = 130
 
@@ -83,6 +83,9 @@ def errors(*, as_json: bool = False, paths: Callable[[], Paths]) -> Iterator[Non
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             full = DoesNotFit("There is no room left for the output", title="The disk is full")
             sys.exit(report(full, as_json=False))
+        if replaced():
+            gone = CorralError(REPLACED, hint=REPLACED_HINT, title="Not the same program any more")
+            sys.exit(report(gone, as_json=as_json))
         log = paths().app_log
         hint = f"{log} holds the details." if write_down(log, error) else ""
         unexpected = CorralError(f"{type(error).__name__} in corral itself", hint=hint)

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from corral import program
 from corral.engine import protocol
 from corral.errors import EngineDied, EngineError, EngineHung
+from corral.trouble import REPLACED, REPLACED_HINT, replaced
 
 HEARTBEAT_LIMIT = 10.0
 """Seconds without a heartbeat after which a worker counts as hung."""
@@ -145,7 +146,8 @@ class Worker:
             )
         except OSError as error:
             raise EngineDied(
-                f"The engine could not be started: {error.strerror or error}"
+                f"The engine could not be started: {error.strerror or error}",
+                hint=f"It seems that {REPLACED}. {REPLACED_HINT}" if replaced() else "",
             ) from None
         finally:
             os.close(descriptor)
@@ -289,14 +291,15 @@ def cause_of(code: int) -> str:
 
 def _death(code: int) -> WorkerEnded:
     """The end of the process in plain words."""
-    return WorkerEnded(
-        f"The engine stopped in the middle: {cause_of(code)}",
-        hint="What it had written is kept; try again, a new engine starts by itself. "
-        "The engine log says more.",
-        code=code,
+    hint = (
+        "What it had written is kept; try again, a new engine starts by itself. "
+        "The engine log says more."
     )
+    if replaced():
+        hint = f"It seems that {REPLACED}. {REPLACED_HINT}"
+    return WorkerEnded(f"The engine stopped in the middle: {cause_of(code)}", hint=hint, code=code)
 
 
 def worker_command() -> tuple[str, ...]:
     """How a worker is started: without the current directory on its path."""
-    return (sys.executable, "-P", "-m", "corral.engine.worker")
+    return program.worker()

@@ -22,6 +22,7 @@ from textual.screen import Screen
 from corral import trouble
 from corral.errors import CorralError, EngineError
 from corral.store.conversations import KEPT_IN_TRASH
+from corral.terminal import foreign_encoding
 from corral.text import clean, clean_line
 from corral.tui import clipboard, themes
 from corral.tui.entrance import Entrance
@@ -161,6 +162,11 @@ class CorralApp(App[None]):
             self.chat.prompt.fill(f"{self.chat.prompt.text}{kept}")
         self.watch(self, "theme", self._keep_theme, init=False)
         notices = [*parts.notices, *parts.store.notices]
+        if encoding := foreign_encoding():
+            notices.append(
+                f"This terminal's locale says {encoding}, and corral draws in UTF-8. Where letters "
+                "or lines look wrong, start it with LC_ALL=C.UTF-8"
+            )
         if parts.settings.theme not in self.available_themes:
             notices.append(f"There is no theme {parts.settings.theme}; {themes.DEFAULT} is used")
         for notice in dict.fromkeys(notices):
@@ -382,9 +388,8 @@ class CorralApp(App[None]):
         where = ""
         if error is not None and trouble.write_down(self.paths.app_log, error):
             where = f" What happened is written in {self.paths.app_log}"
-        self.panic(
-            Text(
-                "corral has met a fault of its own and had to end. "
-                f"Messages and drafts are saved.{where}"
-            )
-        )
+        saved = f"Messages and drafts are saved.{where}"
+        fault = f"corral has met a fault of its own and had to end. {saved}"
+        if trouble.replaced():
+            fault = f"{trouble.REPLACED}, and had to end. {trouble.REPLACED_HINT}"
+        self.panic(Text(fault))
