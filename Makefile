@@ -59,6 +59,7 @@ lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra dev --no-emit-package llama-cpp-python -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) requirements/engine.in --no-deps -o requirements/engine.txt
+	$(LOCK) requirements/freeze.in -o requirements/freeze.txt
 	$(LOCK) requirements/starter.in --no-deps -o requirements/starter.txt
 
 picture: $(VENV)/.dev

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.faults.test_terminal import Terminal
 
-from corral import terminal
+from corral import program, terminal
 
 EMULATOR = """#!{python}
 import fcntl, os, pty, struct, sys, termios
@@ -90,24 +90,32 @@ def desktop(tmp_path: Path) -> Desktop:
     return Desktop(tmp_path / "programs")
 
 
-@pytest.mark.parametrize("name", [one[0] for one in terminal.EMULATORS[1:3]])
-def test_a_desktop_without_terminal_gets_a_window(desktop: Desktop, name: str) -> None:
-    desktop.emulator(name)
+def test_a_desktop_without_terminal_gets_a_window(desktop: Desktop) -> None:
+    desktop.emulator("x-terminal-emulator")
     done = desktop.start("--offline")
     assert done.returncode == 0, done.stderr
     (started,) = desktop.started
-    assert started[0] == name
+    assert started[:2] == ["x-terminal-emulator", "-e"]
     assert started[-2:] == ["--in-terminal", "--offline"]
     screen = Path(f"{desktop.log}.screen").read_bytes()
     assert b"Keep your llamas" in screen and b"\x1b[?1049l" in screen
+    assert b"Press Enter" not in screen, "it closes by itself after a good end"
 
 
-def test_an_emulator_that_fails_at_once_leaves_the_turn_to_the_next(desktop: Desktop) -> None:
-    desktop.program("xdg-terminal-exec", "#!/bin/sh\nexit 1\n")
-    desktop.program("x-terminal-emulator", "no program at all")
-    desktop.emulator("xterm")
-    assert desktop.start().returncode == 0
-    assert [line[0] for line in desktop.started] == ["xterm"]
+@pytest.mark.parametrize("after", range(1, len(terminal.EMULATORS)))
+def test_an_emulator_that_fails_at_once_leaves_the_turn_to_the_next(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Each in its turn, called as it wants to be called."""
+    (first, *_), (second, *before) = terminal.EMULATORS[after - 1 : after + 1]
+    desktop.program(first, "#!/bin/sh\nexit 1\n" if after % 2 else "no program at all")
+    desktop.program(second, f'#!/bin/sh\necho "$@" >>{desktop.log}\n')
+    monkeypatch.setenv("PATH", str(desktop.folder))
+    assert terminal.open_window(["--offline"]) == 0
+    assert desktop.log.read_text().split() == [
+        *before,
+        *program.again("--in-terminal", "--offline"),
+    ]
 
 
 def test_a_window_that_gives_no_terminal_opens_no_further_one(desktop: Desktop) -> None:
@@ -171,17 +179,6 @@ def test_a_window_of_its_own_stays_until_its_error_was_read(
         assert window.process.poll() is None
         window.type(b"\r")
         assert window.wait_for_end() == 1
-    finally:
-        window.free()
-
-
-def test_a_window_of_its_own_closes_after_a_good_end(private_home: Path) -> None:
-    window = Terminal(program=("-m", "corral", "--in-terminal"))
-    try:
-        window.wait_for(b"Keep your llamas")
-        window.type(b"\x11")
-        assert window.wait_for_end() == 0
-        assert b"Press Enter" not in window.output
     finally:
         window.free()
 

@@ -23,9 +23,8 @@ def install(folder: Path) -> Path:
     for package in Path(sysconfig.get_paths()["purelib"]).iterdir():
         if not re.match(r".*corral|__pycache__", package.name):
             (site / package.name).symlink_to(package)
-    shutil.copytree(
-        Path(corral.__file__).parent, site / "corral", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    # With what is compiled already: times are copied too, so it counts.
+    shutil.copytree(Path(corral.__file__).parent, site / "corral")
     shutil.copy(find_catalogue(), site / "corral" / "models.toml")
     return folder / "bin" / "python"
 

@@ -74,8 +74,8 @@ MODEL_NAMES = (
 )
 
 STREAMS = (
-    "Text goes to stdout, everything else to stderr. Nearly every command has --json, and corral "
-    "COMMAND --help says the rest."
+    "Text goes to stdout, everything else to stderr. What tells something has --json, and "
+    "corral COMMAND --help says the rest."
 )
 
 ENVIRONMENT = (
