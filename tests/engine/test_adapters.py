@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
@@ -23,9 +22,7 @@ from tests.support.states import files_of
 
 from corral.engine.engine import Engine
 from corral.engine.llama import adapters as native
-from corral.engine.llama import library
 from corral.engine.llama.adapters import AdapterError
-from corral.engine.llama.cancel import CancelFlag
 from corral.engine.llama.model import LlamaModel
 from corral.engine.llama.sequences import Sequences
 from corral.engine.llama.states import Keeper
@@ -39,26 +36,6 @@ from corral.models.gguf.header import read_header, read_tensors
 Open = Callable[..., LlamaModel]
 PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 PROMPT = [1, *range(300, 340)]
-
-
-@cache
-def log() -> library.NativeLog:
-    return library.start()
-
-
-@pytest.fixture
-def open_model() -> Iterator[Open]:
-    """Loads models that are closed at the end of the test."""
-    opened: list[LlamaModel] = []
-
-    def make(path: Path, **values: object) -> LlamaModel:
-        spec = LoadSpec.model_validate({"path": str(path), "n_ctx": 512, "threads": 1, **values})
-        opened.append(LlamaModel(spec, log(), lambda _: None, CancelFlag()))
-        return opened[-1]
-
-    yield make
-    for model in opened:
-        model.close()
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from corral.cli.answers import (
 )
 from corral.cli.output import StatusLine, errors, note, print_json, report
 from corral.cli.presets import form_options, keep_preset, with_form
-from corral.cli.signals import Signals
 from corral.cli.stdin import prompt_text
 from corral.cli.texts import (
     check,
@@ -35,6 +34,7 @@ from corral.cli.texts import (
 from corral.errors import UsageError
 from corral.parts import Parts, build
 from corral.paths import Paths
+from corral.signals import Signals
 from corral.text import clean
 from corral.writing import candidate, preview
 

@@ -11,9 +11,9 @@ from corral.benching.bench import Bench
 from corral.benching.report import Report
 from corral.cli.models_shared import JSON
 from corral.cli.output import StatusLine, errors, note, print_json, say, table
-from corral.cli.signals import Signals
 from corral.parts import Parts, build
 from corral.paths import Paths
+from corral.signals import Signals
 from corral.units import duration
 
 

@@ -14,7 +14,6 @@ from corral.chat.conversation import Conversation, Message, StopReason
 from corral.chatting import Words, Working
 from corral.cli.answers import done_record, stage
 from corral.cli.output import StatusLine, errors, note, print_json, say, table
-from corral.cli.signals import Signals
 from corral.cli.stdin import prompt_text
 from corral.comparing import (
     FIGURES,
@@ -32,6 +31,7 @@ from corral.errors import UsageError
 from corral.parts import Parts, build
 from corral.paths import Paths
 from corral.planning import Options
+from corral.signals import Signals
 from corral.text import clean, clean_line, shorten
 
 NEW = Conversation(0, "", 0.0, 0.0)

@@ -65,9 +65,6 @@ def worker_environment(
 ) -> dict[str, str]:
     """The environment of a worker.
 
-    Args:
-        library: the folder of the native library, absolute; None is what came with the binding.
-
     Nothing there may make it load code from elsewhere: of the folders that a person's environment
     names, those that depend on the current one are left out, and that of ``library`` goes first,
     or another program's libggml could be taken for its. ``GOMP_SPINCOUNT``: how many loops a thread
@@ -79,6 +76,9 @@ def worker_environment(
     ``GLIBC_TUNABLES``: large allocations ask for huge pages, as most systems give them only to who
     asks. What llama.cpp copies in another order, the KV cache and the buffers lie there: a tenth
     less time for generation and prompt of a Q4_0 model (SmolLM2 135M, one thread, CPU time).
+
+    Args:
+        library: the folder of the native library, absolute; None is what came with the binding.
     """
     unwanted = {"PYTHONPATH", "PYTHONHOME", "LLAMA_CPP_LIB_PATH", "GGML_BACKEND_PATH"}
     kept = {key: value for key, value in environment.items() if key not in unwanted}

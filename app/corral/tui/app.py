@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from corral import trouble
+from corral import signals, trouble
 from corral.errors import CorralError, EngineError
 from corral.store.conversations import KEPT_IN_TRASH
 from corral.terminal import foreign_encoding
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 4.0
 """How long running answers may take to stop when the program ends."""
-
-_SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
 
 
 def _conversation_commands() -> type[Any]:
@@ -371,13 +368,7 @@ class CorralApp(App[None]):
         The handlers stay until the loop is closed: a second signal must not end the process while
         Textual is giving the terminal back.
         """
-        loop = asyncio.get_running_loop()
-        for name in _SIGNALS:
-            number = getattr(signal, name, None)
-            if number is None:
-                continue
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.leave, 128 + number)
+        signals.handle(signals.SCREEN, lambda number: self.leave(128 + number))
 
     def _fatal_error(self) -> None:
         """A fault of the program: Textual would print it with all local variables, chats included.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import SuspendNotSupported
 
+from corral import signals
 from corral.errors import CorralError
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ LOOK = 0.5
 
 PATIENCE = 1.0
 """Seconds an editor gets to end when the program does."""
-
-SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
-"""Those that :class:`corral.tui.app.CorralApp` leaves at."""
 
 LARGEST = 80_000_000
 """Bytes of a file that are read back."""
@@ -267,26 +265,18 @@ def lent_terminal(app: CorralApp) -> Iterator[Lent]:
 @contextlib.contextmanager
 def _signals(app: CorralApp) -> Iterator[asyncio.Future[int]]:
     """Ctrl+C in the editor is meant for the editor; what asks the program to end waits for it."""
-    loop = asyncio.get_running_loop()
-    asked: asyncio.Future[int] = loop.create_future()
+    asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def ask(number: int) -> None:
         # Ctrl+C is not ignored by the system's means: the editor would inherit that.
         if number != signal.SIGINT and not asked.done():
             asked.set_result(number)
 
-    _handle(loop, ask)
+    signals.handle(signals.SCREEN, ask)
     try:
         yield asked
     finally:
-        _handle(loop, lambda number: app.leave(128 + number))
-
-
-def _handle(loop: asyncio.AbstractEventLoop, handler: Callable[[int], None]) -> None:
-    for name in SIGNALS:
-        if (number := getattr(signal, name, None)) is not None:
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, handler, number)
+        signals.handle(signals.SCREEN, lambda number: app.leave(128 + number))
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ class Listing(Modal[Result], Generic[Result, Item]):
         """Whether it was read; before that nobody knows that nothing is there."""
 
     # --- what each of them says -------------------------------------------------------------------
+    # Not abstract methods: Textual's own metaclass is none of abc's.
 
     def read(self) -> list[Item]:
         """What there is; called in a thread.
