@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.gguf_files import tiny_llama
-from tests.support.keeping import Maker, log
+from tests.support.keeping import Maker
+from tests.support.native import log
 
 from corral.engine.engine import Engine
 from corral.engine.llama.cancel import CancelFlag

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import llama_cpp.llama_cpp as L
 import pytest
+from tests.support.native import log
 
-from corral.engine.llama import library
 from corral.engine.llama.cancel import CancelFlag
 from corral.engine.llama.model import LlamaModel
 from corral.engine.llama.sampling import Chain
 from corral.engine.protocol import LoadSpec, Sampling
-
-
-@cache
-def log() -> library.NativeLog:
-    """Kept for good: llama.cpp goes on calling it."""
-    return library.start()
 
 
 @pytest.fixture(scope="module")

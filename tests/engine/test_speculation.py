@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -17,10 +16,10 @@ import pytest
 from tests.engine.conftest import load
 from tests.engine.test_engine import GREEDY, answer, prompt
 from tests.support.gguf_files import tiny_llama
+from tests.support.native import log
 
 from corral.engine.drafting import Drafter
 from corral.engine.engine import Engine
-from corral.engine.llama import library
 from corral.engine.llama.cancel import CancelFlag
 from corral.engine.llama.draft_model import DraftModel, DraftRefused, Speculation
 from corral.engine.llama.generation import Generation
@@ -32,11 +31,6 @@ EDIT = (
     "Repeat this text: The old lighthouse stood on the cliff above the village. Every evening "
     "Thomas climbed the narrow stairs, lit the lamp and wrote the weather into a brown book."
 )
-
-
-@cache
-def log() -> library.NativeLog:
-    return library.start()
 
 
 class Loaded:

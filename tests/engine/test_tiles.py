@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 
 import llama_cpp.llama_cpp as L
 import numpy as np
 import pytest
 from tests.support.gguf_files import tiny_llama
+from tests.support.native import log
 from tests.support.quantizing import quantize
 
-from corral.engine.llama import library
 from corral.engine.llama.cancel import CancelFlag, Cancelled
 from corral.engine.llama.model import CHUNK_LEAST, TILE, LlamaModel
 from corral.engine.protocol import LoadSpec
 
 WINDOW = 256
-
-
-@cache
-def log() -> library.NativeLog:
-    return library.start()
 
 
 @pytest.fixture(scope="module")

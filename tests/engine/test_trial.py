@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.keeping import log
+from tests.support.native import log
 
 from corral.engine.engine import Engine
 from corral.engine.llama import trial

@@ -6,12 +6,10 @@ Else nothing would be worth keeping. A second context stands for the next start 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from corral.engine.llama import library
 from corral.engine.llama.model import LlamaModel
 from corral.engine.llama.states import Keeper
 from corral.engine.params import States
@@ -22,11 +20,6 @@ Maker = Callable[..., LlamaModel]
 """Loads a model that is closed at the end of the test."""
 SLOW = 0.01
 """Seconds that evaluating a token is said to take."""
-
-
-@cache
-def log() -> library.NativeLog:
-    return library.start()
 
 
 def keeper_of(model: LlamaModel, root: Path, limit: int = 1 << 30) -> Keeper:
