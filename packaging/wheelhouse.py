@@ -13,7 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE))
+
+import product  # noqa: E402
 
 
 def fill(folder: Path, *, engine: Path, starter: bool = False) -> None:
@@ -30,23 +34,23 @@ def fill(folder: Path, *, engine: Path, starter: bool = False) -> None:
              "--require-hashes", "--only-binary", ":all:",
              "-r", str(ROOT / "requirements" / lock), "-d", str(folder))  # fmt: skip
     shutil.copy(engine, folder)
-    own = os.environ.get("SOURCE_DATE_EPOCH") or _last_commit()
     for old in folder.glob("corral-*.whl"):
         old.unlink()
-    _run("-m", "build", "--wheel", "--no-isolation", "-o", str(folder), str(ROOT), epoch=own)
+    _run(
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "-o",
+        str(folder),
+        str(ROOT),
+        epoch=product.epoch(),
+    )
 
 
-def _run(*arguments: str, epoch: str = "") -> None:
-    environment = {**os.environ, **({"SOURCE_DATE_EPOCH": epoch} if epoch else {})}
+def _run(*arguments: str, epoch: int = 0) -> None:
+    environment = {**os.environ, **({"SOURCE_DATE_EPOCH": str(epoch)} if epoch else {})}
     subprocess.run([sys.executable, *arguments], check=True, stdout=sys.stderr, env=environment)
-
-
-def _last_commit() -> str:
-    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    try:
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def main() -> None:

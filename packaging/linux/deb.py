@@ -27,11 +27,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import product  # noqa: E402
 import share  # noqa: E402
-
-from corral import __version__  # noqa: E402
 
 PREFIX = Path("opt/corral")
 
@@ -43,7 +42,7 @@ exec "$(dirname "$(readlink -f "$0")")/python" -I -m corral "$@"
 CONTROL = """Package: corral
 Version: {version}
 Architecture: {architecture}
-Maintainer: The corral authors <corral@localhost>
+Maintainer: {maintainer}
 Installed-Size: {kilobytes}
 Depends: {depends}
 Recommends: xdg-terminal-exec | x-terminal-emulator
@@ -141,12 +140,13 @@ def build(site: Path, out: Path, *, python: str, architecture: str) -> Path:
         The .deb. The same input gives the same bytes, dated by SOURCE_DATE_EPOCH or the commit.
     """
     out.mkdir(parents=True, exist_ok=True)
-    package = out / f"corral_{__version__}_{architecture}.deb"
+    package = out / f"corral_{product.VERSION}_{architecture}.deb"
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder) / "stage"
         _lay_out(stage, site, python)
         control = CONTROL.format(
-            version=__version__,
+            version=product.VERSION,
+            maintainer=f"{product.PUBLISHER} <{product.EMAIL}>",
             architecture=architecture,
             kilobytes=sum(size for _, size in _sizes(stage)) // 1024,
             depends=", ".join(_depends(stage, python)),
@@ -159,7 +159,7 @@ def build(site: Path, out: Path, *, python: str, architecture: str) -> Path:
             ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(stage), str(package)],
             check=True,
             stdout=sys.stderr,
-            env={**os.environ, "SOURCE_DATE_EPOCH": str(share.epoch())},
+            env={**os.environ, "SOURCE_DATE_EPOCH": str(product.epoch())},
         )
     return package
 

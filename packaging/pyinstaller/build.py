@@ -9,21 +9,19 @@ on is the oldest one that the folder works on: glibc is not part of it.
 from __future__ import annotations
 
 import argparse
-import gzip
 import os
 import platform
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "linux"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "linux")]
 
+import archive  # noqa: E402
+import product  # noqa: E402
 import share  # noqa: E402
-
-from corral import __version__  # noqa: E402
 
 
 def freeze(folder: Path) -> Path:
@@ -35,33 +33,10 @@ def freeze(folder: Path) -> Path:
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "1",
-        "SOURCE_DATE_EPOCH": str(share.epoch()),
+        "SOURCE_DATE_EPOCH": str(product.epoch()),
     }
     subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
     return folder / "corral"
-
-
-def pack(program: Path, archive: Path) -> None:
-    """Pack a folder: sorted, dated by the commit, owned by nobody in particular."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    name = archive.name.removesuffix(".tar.gz")
-    epoch = share.epoch()
-
-    def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
-        info.uid = info.gid = 0
-        info.uname = info.gname = ""
-        info.mtime = epoch
-        info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
-        return info
-
-    with (
-        archive.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w") as packed,
-    ):
-        for path in sorted(program.rglob("*")):
-            inside = f"{name}/{path.relative_to(program)}"
-            packed.add(path, arcname=inside, recursive=False, filter=plain)
 
 
 def main() -> None:
@@ -73,9 +48,9 @@ def main() -> None:
         if sys.platform == "linux":
             share.write(program / "share")
         system = f"{platform.system()}-{platform.machine()}".lower()
-        archive = out / f"corral-{__version__}-{system}.tar.gz"
-        pack(program, archive)
-        print(archive)
+        packed = out / f"corral-{product.VERSION}-{system}.tar.gz"
+        archive.pack(program, packed)
+        print(packed)
 
 
 if __name__ == "__main__":
