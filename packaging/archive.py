@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import product  # noqa: E402
+import product
 
 
 def pack(folder: Path, archive: Path) -> None:

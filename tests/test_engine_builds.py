@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import re
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.support.engine_packs import COMPILER, compiled
+from tests.support.scripts import script
 
 from corral.engine.packs import binding, building, checking, manifest
 
@@ -31,11 +31,7 @@ needs_tools = pytest.mark.skipif(
 
 
 def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"engine_{name}", FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    return script(f"engine/{name}.py")
 
 
 def flags() -> dict[str, Any]:

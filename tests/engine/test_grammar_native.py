@@ -13,9 +13,9 @@ import llama_cpp.llama_cpp as L
 import pytest
 from tests.chat.test_grammar import ARITHMETIC
 from tests.chat.test_schema import SCHEMAS
-from tests.engine.test_sampling import log
 from tests.support.gguf_files import tiny_llama
 from tests.support.grammars import draw
+from tests.support.native import log
 
 from corral.chat.grammar.errors import GrammarError
 from corral.chat.grammar.gbnf import read

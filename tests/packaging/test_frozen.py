@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,11 +11,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.support.scripts import script
 
 from corral import program
 from corral.engine.process import worker_command
-
-PYINSTALLER = Path(__file__).parents[2] / "packaging" / "pyinstaller"
 
 
 def test_the_program_is_the_engine_when_it_is_told_so(tmp_path: Path) -> None:
@@ -55,10 +53,7 @@ def test_the_archive_does_not_depend_on_who_packed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795219200")
-    spec = importlib.util.spec_from_file_location("freezing", PYINSTALLER / "build.py")
-    assert spec is not None and spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    pack = script("archive.py").pack
     digests = set()
     for number, mode in enumerate((0o755, 0o700)):
         folder = tmp_path / f"made {number}"
@@ -69,7 +64,7 @@ def test_the_archive_does_not_depend_on_who_packed_it(
         (folder / "_internal" / "link").symlink_to("data")
         os.utime(folder / "corral", (number, number))
         archive = tmp_path / str(number) / "corral-1-linux.tar.gz"
-        build.pack(folder, archive)
+        pack(folder, archive)
         digests.add(hashlib.sha256(archive.read_bytes()).hexdigest())
     assert len(digests) == 1
     with tarfile.open(archive) as packed:

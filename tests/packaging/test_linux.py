@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import gzip
-import importlib.util
 import os
 import shutil
 import stat
@@ -13,9 +12,9 @@ import sys
 import sysconfig
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from tests.support.scripts import PACKAGING, script
 
 import corral
 from corral.cli import manual
@@ -24,18 +23,8 @@ from corral.models.catalog import find_catalogue
 from corral.tui import slash
 from corral.tui.keys import KEYS
 
-LINUX = Path(__file__).parents[2] / "packaging" / "linux"
+LINUX = PACKAGING / "linux"
 EPOCH = "1795219200"
-
-
-def script(name: str) -> ModuleType:
-    """One of the scripts of packaging/linux, which are no package."""
-    spec = importlib.util.spec_from_file_location(name, LINUX / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +110,7 @@ def test_the_manual_page_is_roff_without_a_warning(page: str) -> None:
 
 def test_the_manual_page_cannot_be_made_to_obey_a_text() -> None:
     sys.path.insert(0, str(LINUX))
-    page = script("manual")
+    page = script("linux/manual.py")
     assert page._text(".so /etc/passwd").startswith("\\&.so")
     assert page._text("\\fBbold") == "\\efBbold"
     lines = page._prose("word " * 15 + ".hidden " * 20).splitlines()
@@ -236,7 +225,7 @@ def test_libraries_are_kept_once(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"the same")
     (folder / "libggml.so").write_bytes(b"another")
     (tmp_path / "lib").mkdir()
-    script("deb").tidy(tmp_path)
+    script("linux/deb.py").tidy(tmp_path)
     links = {path.name: os.readlink(path) for path in folder.iterdir() if path.is_symlink()}
     assert links == {"libllama.so": "libllama.so.0.5.0", "libllama.so.0": "libllama.so.0.5.0"}
     assert stat.S_ISREG((folder / "libggml.so").lstat().st_mode)
