@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from corral.tui.keys import markdown_table
+from tests.support.scripts import script
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_key_table_is_the_one_of_the_program() -> None:
-    written = README.split("tui/keys.py -->")[1].split("<!-- end of keys -->")[0].strip()
-    assert written == markdown_table().strip(), "paste tui.keys.markdown_table() into README.md"
+def test_its_tables_are_those_of_the_program() -> None:
+    again = script("docs.py").written(README)
+    assert again == README, "run: python packaging/docs.py"
 
 
 def test_pictures_are_there() -> None:
