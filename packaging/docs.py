@@ -30,10 +30,10 @@ def quantizations() -> str:
     """Every quantization of Llama 2 Chat: download and memory of each size, and what it costs."""
     catalogue = _catalogue()
     families = [catalogue.families[name] for name in SIZES]
-    quants = sorted(
-        {file.quant for family in families for file in family.files},
-        key=lambda quant: min(f.gigabytes for a in families for f in a.files if f.quant == quant),
-    )
+    least: dict[str, float] = {}
+    for file in (file for family in families for file in family.files):
+        least[file.quant] = min(file.gigabytes, least.get(file.quant, file.gigabytes))
+    quants = sorted(least, key=lambda quant: (least[quant], quant))
     rows = [
         [f"`{quant}`", *(_download(family, quant) for family in families), _costs(families, quant)]
         for quant in quants

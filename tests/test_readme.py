@@ -15,9 +15,10 @@ def test_its_tables_are_those_of_the_program() -> None:
     assert again == README, "run: python packaging/docs.py"
 
 
-def test_pictures_are_there() -> None:
-    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
-        assert (Path(__file__).parent.parent / path).is_file(), path
+def test_pictures_are_there_and_have_no_other_use() -> None:
+    named = set(re.findall(r'(?:srcset|src)="(docs/[^"]+)"', README))
+    root = Path(__file__).parent.parent
+    assert named == {f"docs/{path.name}" for path in (root / "docs").iterdir()}
 
 
 def test_the_commands_it_names_exist() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ QUESTIONS = (
     "Write hello world as a Python function, with an example.",
     "Say it as a C program, too.",
 )
+SHOWN = ("chat", "models", "tree", "compare")
+"""What the README shows."""
 SIZES = {"": (120, 36), "-80x24": (80, 24), "-60x20": (60, 20)}
 
 
@@ -84,9 +87,7 @@ def downloading(folder: Path) -> Iterator[HubServer]:
                     os.environ[name] = value
 
 
-async def picture(
-    folder: Path, theme: str, size: tuple[int, int], path: Path, *, all: bool = False
-) -> None:
+async def picture(folder: Path, theme: str, size: tuple[int, int], path: Path) -> None:
     parts = seeded(folder)
     await talk(parts)
     await parts.calibrate()
@@ -114,13 +115,12 @@ async def picture(
             for _ in range(60):
                 await pilot.pause(0.05)
             save(app, path.with_name(path.name.replace("chat-", "models-")))
-            if all:
-                await others(app, pilot, path)
+            await others(app, pilot, path)
         parts.close_stores()
 
 
 async def others(app: CorralApp, pilot: Pilot[None], path: Path) -> None:
-    """Screens that the README does not show."""
+    """Settings and kept prompts, then what a conversation has."""
     await pilot.press("escape")
     for action, name in (("settings", "settings-"), ("kept_prompts", "kept-")):
         await app.run_chat_action(action)
@@ -182,19 +182,31 @@ async def conversing(app: CorralApp, pilot: Pilot[None], path: Path) -> None:
 def save(app: CorralApp, path: Path) -> None:
     svg = app.export_screenshot(title="corral")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
-    path.write_text(re.sub(r"Fira Code", "ui-monospace, Menlo, DejaVu Sans Mono", svg))
+    svg = re.sub(r"Fira Code", "ui-monospace, Menlo, DejaVu Sans Mono", svg)
+    # Some viewers swallow the spaces that a piece begins with.
+    path.write_text(svg.replace("<text ", '<text xml:space="preserve" '))
 
 
-def main() -> None:
-    folder = Path(sys.argv[1]) if sys.argv[1:] else DOCS
+def take(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
+    """Every screen in every size, dark and light."""
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = SIZES if sys.argv[1:] else {"": SIZES[""]}
     for theme, look in (("altiplano", "dark"), ("puna", "light")):
         for suffix, size in sizes.items():
             with tempfile.TemporaryDirectory() as home:
                 path = folder / f"chat-{look}{suffix}.svg"
-                asyncio.run(picture(Path(home), theme, size, path, all=bool(sys.argv[1:])))
+                asyncio.run(picture(Path(home), theme, size, path))
                 print(path)
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        take(Path(sys.argv[1]), SIZES)
+        return
+    with tempfile.TemporaryDirectory() as made:
+        take(Path(made), {"": SIZES[""]})
+        for name in SHOWN:
+            for path in Path(made).glob(f"{name}-*.svg"):
+                shutil.copyfile(path, DOCS / path.name)
 
 
 if __name__ == "__main__":
