@@ -69,7 +69,8 @@ def build(source: Path, out: Path, settings: Iterable[str], *, tools: Path) -> P
     Raises:
         subprocess.CalledProcessError: it failed; what was said is on stderr.
     """
-    options = [option for setting in settings for option in ("-C", setting)]
+    # By its long name: the pip of Python 3.11 as Debian has it knows no -C.
+    options = [option for setting in settings for option in ("--config-settings", setting)]
     pip(
         "wheel",
         "--no-deps",
