@@ -10,6 +10,8 @@ from pathlib import Path
 
 import platformdirs
 
+from corral.placing import put
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -87,7 +89,7 @@ def write_own(path: Path, text: str) -> None:
     try:
         fresh.write_text(text, encoding="utf-8")
         fresh.chmod(0o600)
-        fresh.replace(path)
+        put(fresh, path)
     except OSError:
         with contextlib.suppress(OSError):
             fresh.unlink()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from corral.errors import CorralError, DoesNotFit, NotFound, Refused
+from corral.placing import put
 from corral.text import shorten
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -67,7 +68,7 @@ def private(path: str, flags: int) -> int:
 
 def _put(fresh: Path, path: Path, *, replace: bool) -> None:
     if replace:
-        fresh.replace(path)
+        put(fresh, path)
         return
     try:
         os.link(fresh, path)
@@ -76,7 +77,7 @@ def _put(fresh: Path, path: Path, *, replace: bool) -> None:
     except OSError:  # A file system without hard links.
         if path.exists():
             raise already(path) from None
-        fresh.replace(path)
+        put(fresh, path)
 
 
 def already(path: Path) -> Refused:

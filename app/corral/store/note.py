@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from corral.placing import put
 from corral.store.writers import is_running
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def write_note(database: Path, note: Note) -> None:
             json.dump(content, file)
             file.flush()
             os.fsync(descriptor)
-        temporary.replace(target)
+        put(temporary, target)
     except OSError as error:
         _log.warning("the note beside the history could not be written: %s", error)
         with contextlib.suppress(OSError):

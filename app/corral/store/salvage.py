@@ -14,6 +14,7 @@ import apsw
 
 from corral.chat.conversation import title_from
 from corral.errors import StoreError
+from corral.placing import put
 from corral.store.database import Database, rows
 from corral.store.pages import Value, records
 from corral.store.schema import migrate
@@ -86,7 +87,7 @@ def put_in_place(path: Path, ready: Path, *, word: str, now: float) -> Path | No
     """
     fresh = _fresh(path)
     _discard(fresh)
-    ready.rename(fresh)
+    put(ready, fresh)
     kept_as = _set_aside(path, word, now)
     finish_replacing(path)
     return kept_as
@@ -98,7 +99,7 @@ def finish_replacing(path: Path) -> None:
     The old file is moved only once the new one is complete, so a missing one means just that.
     """
     if not path.exists() and _fresh(path).exists():
-        _fresh(path).rename(path)
+        put(_fresh(path), path)
 
 
 def _fresh(path: Path) -> Path:
@@ -127,7 +128,7 @@ def _set_aside(path: Path, word: str, now: float) -> Path | None:
     found = False
     for suffix in ("", *_COMPANIONS):
         with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{target}{suffix}")
+            put(Path(f"{path}{suffix}"), Path(f"{target}{suffix}"))
             found = True
     return Path(target) if found else None
 

@@ -14,6 +14,7 @@ from corral.engine.packs import binding, checking, manifest
 from corral.engine.packs.checking import Hashes
 from corral.engine.packs.manifest import Manifest, refused
 from corral.errors import CorralError, DoesNotFit, NotFound, Refused, UsageError
+from corral.placing import hint, put
 from corral.text import shorten
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Shelf:
             source.done(known)
             (fresh / manifest.FILE).write_bytes(data)
             _, content = checking.check(fresh)
-            fresh.replace(place)
+            put(fresh, place)
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
         return Pack(known.name, place, known, content)
@@ -179,11 +180,13 @@ class Shelf:
                 place.unlink()  # Never what a link leads to.
                 return place
             leaving = self.folder / f"{_LEAVING}{os.getpid()}"
-            place.replace(leaving)
+            put(place, leaving)
             shutil.rmtree(leaving)
         except OSError as error:
             raise CorralError(
-                f"{name} cannot be removed: {error.strerror or error}", title="Not removed"
+                f"{name} cannot be removed: {error.strerror or error}",
+                title="Not removed",
+                hint=hint(error),
             ) from None
         return place
 

@@ -38,6 +38,7 @@ from pathlib import Path
 from pydantic import Field, FiniteFloat, ValidationError
 
 from corral.engine.figures import Model
+from corral.placing import put
 
 MAGIC = b"corralkv"
 VERSION = 1
@@ -150,7 +151,7 @@ def read_segment(path: Path, model: str, conversation: str) -> Segment:
 
 def read_ahead(segment: Segment) -> None:
     """Let the system fetch a file that will be read soon."""
-    if hasattr(os, "posix_fadvise"):
+    if sys.platform == "linux":
         with contextlib.suppress(OSError), segment.path.open("rb", buffering=0) as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
@@ -226,7 +227,7 @@ def write_private(path: Path, *parts: bytes | memoryview, sync: bool = False) ->
                     done += file.write(view[done:])
             if sync:
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        put(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from corral.models.files import absolute
 from corral.models.hub.client import Hub
 from corral.models.transfer.pieces import PIECE
 from corral.models.transfer.transfer import Tuning
+from corral.placing import put
 from corral.settings import DownloadSettings
 from corral.store.downloads import WAITING, Download, State
 from corral.text import shorten
@@ -271,7 +272,7 @@ class Downloads:
         if not self._store.update_download(found.id, only=("done",), **(_IDLE | begun)):
             raise UsageError(f"{found.title} is being downloaded already")
         try:
-            os.replace(path, part_of(path))  # noqa: PTH105
+            put(path, part_of(path))
             self._store.drop_pieces(path, damaged)
         except OSError as error:
             done = {"state": "done", "done": found.bytes, "repair": False}

@@ -16,6 +16,7 @@ from pathlib import Path
 from corral.errors import DoesNotFit, Refused
 from corral.models.files import BLOCK, Cancellation, Cancelled, Progress, status_of
 from corral.models.gguf.header import open_model
+from corral.placing import put
 from corral.store.downloads import Download, Target
 from corral.text import shorten
 from corral.units import gigabytes
@@ -150,7 +151,7 @@ def install(part: Path, path: Path) -> None:
     Raises:
         OSError: it cannot be renamed.
     """
-    os.replace(part, path)  # noqa: PTH105 - atomic on every system
+    put(part, path)
     sync_folder(path.parent)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from corral.errors import CorralError, NotFound, Refused
 from corral.models.catalog import Catalog, Licence
+from corral.placing import put
 
 if TYPE_CHECKING:
     from corral.models.hub.client import Hub
@@ -130,7 +131,7 @@ def lay_beside(folder: Path, files: dict[str, bytes]) -> None:
             if not path.exists():
                 fresh.unlink(missing_ok=True)  # never through a link, never half of it
                 fresh.write_bytes(content)
-                fresh.replace(path)
+                put(fresh, path)
         except OSError as error:
             raise CorralError(
                 f"The licence cannot be laid beside the model: {error.strerror}",

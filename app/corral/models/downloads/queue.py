@@ -56,6 +56,7 @@ class FolderLock:
 
     def release(self) -> None:
         if self._descriptor is not None:
+            _unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -70,6 +71,13 @@ if sys.platform == "win32":
             return True
         return False
 
+    def _unlock(descriptor: int) -> None:
+        """Windows may take its time with a lock whose file is only closed."""
+        import msvcrt
+
+        with contextlib.suppress(OSError):
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
 else:
 
     def _lock(descriptor: int) -> bool:
@@ -79,6 +87,9 @@ else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         return False
+
+    def _unlock(descriptor: int) -> None:
+        """Closing does it."""
 
 
 class QueueStore(Protocol):

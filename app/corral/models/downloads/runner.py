@@ -36,6 +36,7 @@ from corral.models.transfer.transfer import (
     Tuning,
     transfer,
 )
+from corral.placing import put
 from corral.settings import DownloadSettings
 from corral.store.downloads import WAITING, Download, Target
 from corral.store.model_files import ModelFile
@@ -196,7 +197,7 @@ class Runner:
         for path in download.paths:
             if part_of(path).exists():
                 if path.exists():
-                    os.replace(path, bad_of(path))  # noqa: PTH105
+                    put(path, bad_of(path))
                 install(part_of(path), path)
         if not alone:
             self._check_shards(download.paths)
@@ -218,9 +219,9 @@ class Runner:
                 return checked
         if not part.exists():
             if download.repair and status_of(bad_of(path)):
-                os.replace(bad_of(path), part)  # noqa: PTH105
+                put(bad_of(path), part)
             elif path.exists() and journal.pieces():
-                os.replace(path, part)  # noqa: PTH105 - ours: most of it can be kept
+                put(path, part)  # Ours: most of it can be kept
             else:
                 # What is at its place is older, or nobody knows what: it stays until the end.
                 journal.forget()
@@ -259,7 +260,7 @@ class Runner:
         except Mismatch:
             # Never under a name that can be loaded; resuming repairs it, after a kill here as well.
             self._store.update_download(download.id, repair=True)
-            os.replace(part, bad_of(path))  # noqa: PTH105
+            put(part, bad_of(path))
             raise
         report.file_is_done()
         return outcome.sha256
@@ -270,7 +271,7 @@ class Runner:
             read_header(paths[0])
         except CorralError as error:
             for path in paths:
-                os.replace(path, bad_of(path))  # noqa: PTH105
+                put(path, bad_of(path))
             raise Refused(error.message, hint=error.hint, title=error.title) from None
 
 

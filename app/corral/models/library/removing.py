@@ -12,6 +12,7 @@ from corral.models.library import shards
 from corral.models.library.local import LocalModel
 from corral.models.library.names import full_name
 from corral.models.library.shelf import IMPORTED, Shelf, path_of
+from corral.placing import hint
 from corral.store.model_files import ModelFile
 from corral.text import shorten
 from corral.units import gigabytes
@@ -93,7 +94,7 @@ class Removing(Shelf):
             except OSError as error:
                 raise CorralError(
                     f"“{shorten(place.name, 80)}” cannot be deleted: {error.strerror}",
-                    hint="Look at the permissions of its folder",
+                    hint=hint(error, "Look at the permissions of its folder"),
                 ) from None
         if self._is_ours(row):
             self._drop_folder(Path(row.path).parent)
