@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from corral.errors import NotFound, Refused
 from corral.moving.files import private
 from corral.moving.records import LATEST
+from corral.reserved import is_reserved
 from corral.store.schema import MIGRATIONS
 from corral.text import shorten
 
@@ -210,5 +211,6 @@ def is_allowed(name: str) -> bool:
         and "\\" not in name
         and ":" not in name
         and parts[1].endswith(".toml")
+        and not is_reserved(parts[1])
         and not parts[1].startswith(".")
     )

@@ -21,8 +21,8 @@ from corral.text import clean_line
 FORMAT = "corral-conversation"
 VERSION = 1
 
-LATEST = 253_402_300_000.0
-"""The end of the year 9999: what comes later is no moment that a calendar knows."""
+LATEST = 32_503_680_000.0
+"""The year 3000: the calendar of Windows knows no moment after it."""
 
 _LONGEST_TITLE = 1_000
 _LONGEST_FOLDER = 200

@@ -13,6 +13,7 @@ from corral.chat.presets import LARGEST, Preset, PresetError, parse
 from corral.engine.params import Sampling
 from corral.errors import CorralError, NotFound, Refused
 from corral.paths import write_own
+from corral.reserved import is_reserved
 from corral.text import shorten
 
 SHIPPED = Path(__file__).parent
@@ -86,7 +87,7 @@ class Presets:
             Refused: the name or the text is no preset's, and nothing was written.
             CorralError: the file cannot be written; what was there before is whole.
         """
-        if self.folder is None or not _NAME.fullmatch(name):
+        if self.folder is None or not _NAME.fullmatch(name) or is_reserved(name):
             raise Refused(
                 f"{shorten(name, 60)} cannot be the name of a preset",
                 hint="Small letters, digits and hyphens, 40 at the most.",

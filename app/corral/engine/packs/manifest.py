@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from corral.engine.figures import Model
 from corral.errors import Refused
+from corral.reserved import is_reserved
 
 FILE = "manifest.json"
 LIMIT = 1 << 20
@@ -21,7 +22,6 @@ MOST_BYTES = 4 << 30
 
 NAME = re.compile(r"engine-[a-z0-9]([a-z0-9._+-]{0,78}[a-z0-9])?", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.ASCII | re.IGNORECASE)
 
 Backend = Literal["cpu", "cuda", "metal", "vulkan"]
 Short = Annotated[str, StringConstraints(max_length=200)]
@@ -77,7 +77,7 @@ class Manifest(Model):
 
 def is_plain(name: str) -> bool:
     """Whether a file may have this name on every system: no folder, nothing hidden or reserved."""
-    return bool(_FILE_NAME.fullmatch(name)) and name[-1] != "." and not _RESERVED.fullmatch(name)
+    return bool(_FILE_NAME.fullmatch(name)) and name[-1] != "." and not is_reserved(name)
 
 
 def parse(data: bytes, where: str) -> Manifest:

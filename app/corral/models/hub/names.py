@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_RESERVED = re.compile(
-    r"(?:CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])(?:\.|$)", re.I
-)
-"""Devices of Windows, whatever the extension."""
+from corral.reserved import is_reserved
+
 _FORBIDDEN = frozenset('\\:*?"<>|\u2044\u2215\u29f8\uff0f\uff3c\ufe68\u29f5')
 """Not allowed by some file system, or only looking like a separator."""
 _LONGEST = 200
@@ -39,7 +37,7 @@ def _safe_part(part: str) -> bool:
         unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for sign in part
     ):
         return False
-    if not _FORBIDDEN.isdisjoint(part) or _RESERVED.match(part):
+    if not _FORBIDDEN.isdisjoint(part) or is_reserved(part):
         return False
     return len(part.encode()) <= _LONGEST
 

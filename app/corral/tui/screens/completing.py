@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from urllib.parse import unquote
 
 from corral.text import clean_line
 
@@ -19,7 +18,9 @@ def typed_path(text: str) -> Path:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
     elif text.startswith("file://"):
-        text = unquote(text.removeprefix("file://"))
+        from urllib.request import url2pathname  # Dear, and hardly ever needed.
+
+        text = url2pathname(text.removeprefix("file://"))
     elif os.name == "posix":
         text = text.replace("\\ ", " ")
     path = Path(text)
@@ -54,6 +55,8 @@ def names_at(text: str, endings: tuple[str, ...] = ("",)) -> tuple[str, list[str
 
     Folders end with ``/``; of files, only those with one of the endings are there.
     """
+    if os.name == "nt":  # It takes both, and what is completed has one.
+        text = text.replace("\\", "/")
     folder, slash, start = text.rpartition("/")
     names = []
     try:
