@@ -51,6 +51,8 @@ def advice(environment: Mapping[str, str] = os.environ) -> str:
             'corral ask "…" works here; if this terminal can do more than it says, '
             "start corral with TERM=xterm-256color"
         )
+    if environment.get("MSYSTEM"):  # Git Bash and its like: pipes that look like a terminal
+        return "type “winpty corral” here, or corral in Windows Terminal or PowerShell"
     return 'open a terminal and type corral there; in scripts and pipes use corral ask "…"'
 
 
@@ -138,6 +140,8 @@ def _has_terminal() -> bool:
     """Whether a stream is a terminal, or one controls this process behind pipes."""
     if any(os.isatty(number) for number in (0, 1, 2)):
         return True
+    if sys.platform == "win32":
+        return False
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

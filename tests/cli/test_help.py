@@ -23,7 +23,7 @@ UNTOLD = {
     "TRANSFORMERS_OFFLINE", "HF_HOME", "HF_TOKEN_PATH", "XDG_CACHE_HOME", "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE", "OLLAMA_MODELS",  # honoured as their own programs do
     "OMP_WAIT_POLICY", "TERM_PROGRAM", "PROCESSOR_IDENTIFIER",  # set by others, not by people
-    "DISPLAY", "WAYLAND_DISPLAY",
+    "DISPLAY", "WAYLAND_DISPLAY", "MSYSTEM",
 }  # fmt: skip
 
 

@@ -49,6 +49,8 @@ def test_the_connection_is_durable_and_careful(store: Store) -> None:
     wanted = {
         "journal_mode": "wal",
         "synchronous": 2,
+        "fullfsync": 1,  # only macOS obeys
+        "checkpoint_fullfsync": 1,
         "foreign_keys": 1,
         "secure_delete": 1,
         "trusted_schema": 0,

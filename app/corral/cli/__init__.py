@@ -24,8 +24,11 @@ class _Lazy(click.Group):
         for stream in (sys.stdout, sys.stderr):
             # Whatever the locale says: no answer and no help ends at a letter that it lacks.
             if isinstance(stream, io.TextIOWrapper):
-                encoding = foreign_encoding() if stream.isatty() else ""
-                stream.reconfigure(encoding=encoding or "utf-8", errors="replace")
+                terminal = stream.isatty()
+                encoding = (foreign_encoding() if terminal else "") or "utf-8"
+                # Into a file or a pipe the same bytes go on every system.
+                newline = None if terminal else "\n"
+                stream.reconfigure(encoding=encoding, errors="replace", newline=newline)
         return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

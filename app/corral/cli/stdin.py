@@ -32,7 +32,8 @@ def prompt_text(prompt: str | None, command: str = "ask", *, needed: bool = True
 
 
 def _read(command: str) -> str:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    """What stands on stdin, as it would stand in the box: no BOM, and line ends without CR."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
     pieces: list[str] = []
     size = 0
     hint = f"corral {command} reads plain text, for example cat notes.txt | corral ask Summarise."
@@ -54,4 +55,4 @@ def _read(command: str) -> str:
                 hint="No context window holds that; send a part of it.",
             )
         if not data:
-            return "".join(pieces)
+            return "".join(pieces).replace("\r\n", "\n")

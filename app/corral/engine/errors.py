@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from corral.engine import protocol
-from corral.engine.process import WorkerEnded
+from corral.engine.process import WorkerEnded, signal_of
 from corral.errors import EngineError, UsageError
 
 _LOG_BYTES = 64 * 1024
@@ -73,8 +73,8 @@ def while_loading(error: EngineError, log: Path, start: int) -> EngineError:
         start: where the log ended when this load began, in bytes.
     """
     ended = error.code if isinstance(error, WorkerEnded) else None
-    # 137 is how a shell or a container reports SIGKILL.
-    if ended not in (-9, 137) and not _NO_MEMORY.search(_since(log, start)):
+    killed = ended is not None and signal_of(ended) == "SIGKILL"
+    if not killed and not _NO_MEMORY.search(_since(log, start)):
         return error
     reason = "the system ended the engine" if ended is not None else "llama.cpp got too little"
     return OutOfMemory(

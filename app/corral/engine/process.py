@@ -30,9 +30,6 @@ NATIVE_LIMIT = 1800.0
 LOG_LIMIT = 1024 * 1024
 """Bytes of log above which the next worker starts a new file and the old one is kept once."""
 
-_SEARCHED = "LD_LIBRARY_PATH"
-"""Where Linux looks for libraries, before the folder that those of llama.cpp name themselves."""
-
 _CAUSES = {
     "SIGKILL": "it was killed, most likely because memory ran out",
     "SIGABRT": "llama.cpp stopped itself because of something it cannot handle",
@@ -56,8 +53,21 @@ class WorkerEnded(EngineDied):
         self.code = code
 
 
-_WINDOWS = {0xC000001D: "SIGILL", 0xC0000005: "SIGSEGV", 0xC0000409: "SIGABRT", 3: "SIGABRT"}
-"""What the exit codes of a process that Windows ended mean."""
+_WINDOWS = {
+    3: "SIGABRT",  # abort()
+    15: "SIGTERM",  # os.kill()
+    0xC0000005: "SIGSEGV",  # access violation
+    0xC0000006: "SIGBUS",  # a page of a mapped file that the disk does not give
+    0xC0000017: "SIGKILL",  # no memory
+    0xC000001D: "SIGILL",  # illegal instruction
+    0xC0000094: "SIGFPE",  # division by zero
+    0xC00000FD: "SIGSEGV",  # stack overflow
+    0xC000012D: "SIGKILL",  # no room in the page file
+    0xC000013A: "SIGTERM",  # its console was closed
+    0xC0000374: "SIGSEGV",  # damaged heap
+    0xC0000409: "SIGABRT",  # fail fast
+}
+"""What the exit codes of a process that Windows ended mean: ntstatus.h."""
 
 
 def worker_environment(
@@ -82,6 +92,8 @@ def worker_environment(
     """
     unwanted = {"PYTHONPATH", "PYTHONHOME", "LLAMA_CPP_LIB_PATH", "GGML_BACKEND_PATH"}
     kept = {key: value for key, value in environment.items() if key not in unwanted}
+    # Where the system looks for libraries before the folder that llama.cpp's name themselves.
+    searched = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
     kept["GGML_NO_BACKTRACE"] = "1"
     kept["PYTHONUNBUFFERED"] = "1"
     kept["OPENBLAS_NUM_THREADS"] = "1"
@@ -91,13 +103,11 @@ def worker_environment(
         kept.setdefault("GOMP_SPINCOUNT", "300000")
     if library is not None:
         kept["LLAMA_CPP_LIB_PATH"] = str(library)
-    folders = [
-        folder for folder in kept.pop(_SEARCHED, "").split(":") if Path(folder).is_absolute()
-    ]
+    folders = [folder for folder in kept.pop(searched, "").split(":") if Path(folder).is_absolute()]
     if library is not None and ":" not in str(library):
         folders.insert(0, str(library))
     if folders:
-        kept[_SEARCHED] = ":".join(folders)
+        kept[searched] = ":".join(folders)
     return kept
 
 
@@ -273,19 +283,31 @@ def _open_log(log: Path) -> int:
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
+def signal_of(code: int) -> str:
+    """The signal that ended a process, or what is one on Windows; "" where it ended by itself.
+
+    Args:
+        code: its exit status; the negative number of a signal, or as a shell or a container
+            reports one: 137 for SIGKILL.
+    """
+    if sys.platform == "win32":
+        return _WINDOWS.get(code, "")
+    number = -code if code < 0 else code - 128
+    if number <= 0:
+        return ""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}" if code < 0 else ""
+
+
 def cause_of(code: int) -> str:
     """Why a process ended, in plain words.
 
     Args:
-        code: its exit status; the negative number of a signal.
+        code: as for :func:`signal_of`.
     """
-    name = _WINDOWS.get(code, "") if sys.platform == "win32" else ""
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-    if name:
+    if name := signal_of(code):
         return _CAUSES.get(name, f"it was ended by {name}")
     return f"it ended with code {code}"
 

@@ -97,10 +97,9 @@ def count_cores(
 
 def allowed_processors() -> set[int]:
     """The numbers of the processors this process may run on."""
-    try:
+    if sys.platform == "linux":
         return os.sched_getaffinity(0)
-    except AttributeError:
-        return set(range(os.cpu_count() or 1))
+    return set(range(os.cpu_count() or 1))
 
 
 def fast_processors(root: Path = Path("/")) -> set[int]:

@@ -8,6 +8,7 @@ anything at any time, one thread makes every llama.cpp call, one sends the heart
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import queue
 import signal
@@ -295,19 +296,22 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
+    if isinstance(sys.stderr, io.TextIOWrapper):  # The log is UTF-8, whatever Windows writes.
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.stdout = sys.stderr
     return commands, events
 
 
 def _harden() -> None:
     """No core dump (it would hold the chat), first to go without memory, deaf to the tty."""
-    for name in ("SIGINT", "SIGHUP", "SIGTSTP", "SIGTTOU", "SIGTTIN"):
+    for name in ("SIGINT", "SIGHUP", "SIGTSTP", "SIGTTOU", "SIGTTIN", "SIGBREAK"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(ImportError, OSError, ValueError):
+    if sys.platform != "win32":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("800")
 

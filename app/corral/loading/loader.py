@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from corral.engine import protocol
 from corral.engine.errors import EngineStopped, OutOfMemory
-from corral.engine.process import WorkerEnded
+from corral.engine.process import WorkerEnded, signal_of
 from corral.engine.protocol import LoadSpec
 from corral.errors import CorralError, DoesNotFit, EngineError, Refused
 from corral.loading import drafts
@@ -313,7 +312,7 @@ class Loader:
         if isinstance(error, OutOfMemory):
             if error.killed:
                 self._memo.note_crash(spec, error.message, memory=True)
-        elif error.code != -signal.SIGTERM:
+        elif signal_of(error.code) != "SIGTERM":
             self._memo.note_crash(spec, error.message, memory=False)
 
     def _note_success(self, spec: LoadSpec, rate: float | None) -> None:

@@ -25,6 +25,9 @@ Row = tuple[Any, ...]
 _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
+    # macOS only: its fsync leaves what was written in the cache of the disk.
+    "fullfsync = ON",
+    "checkpoint_fullfsync = ON",
     "foreign_keys = ON",
     "secure_delete = ON",
     "trusted_schema = OFF",

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
@@ -83,12 +84,15 @@ def find_editor(
                 words = shlex.split(wanted, posix=os.name == "posix")
             except ValueError:
                 words = []
-            if not words or which(words[0]) is None:
+            if os.name != "posix":  # There the quotes are still around the words.
+                words = [word.strip('"') for word in words]
+            if not words or (found := which(words[0])) is None:
                 raise EditorError(
                     f"${name} names an editor that is not there: {wanted}",
                     hint=f"Start corral with another one, such as {name}=nano",
                 )
-            return words
+            # Windows starts no “code” that is a code.cmd, unless it is told so.
+            return words if os.name == "posix" else [found, *words[1:]]
     for name in _USUAL:
         if which(name) is not None:
             return [name]
@@ -285,7 +289,7 @@ def _own_modes() -> Iterator[None]:
 
     The quit key is off meanwhile: its signal would reach the launcher, which ends what does not.
     """
-    if os.name != "posix":
+    if sys.platform == "win32":
         yield
         return
     import termios

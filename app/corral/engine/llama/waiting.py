@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from corral.engine.threads import allowed_processors
+
 POLL_SECONDS = (0.03, 0.25)
 """How often the guard looks at the clock: a quarter of the time it allows, within these; in calm
 times the longer one. Measured on two cores: to wake up thirty times a second costs a small model 2
@@ -143,7 +145,4 @@ def _openmp(folder: Path) -> tuple[Any, Any]:
 
 def _processors() -> int:
     """As libgomp counts them."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+    return len(allowed_processors())

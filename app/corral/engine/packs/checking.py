@@ -15,7 +15,8 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 Hashes = MutableMapping[str, str]
 """sha256 by what :func:`_stamp` gives for a file: it is read again when anything about it changed,
-and any write changes its ctime, which nobody but the system sets."""
+and any write changes its ctime, which nobody but the system sets. (On Windows that is when it was
+made: there the other three have to do.)"""
 
 
 def check(folder: Path, hashes: Hashes | None = None) -> tuple[Manifest, str]:

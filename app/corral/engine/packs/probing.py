@@ -12,13 +12,13 @@ from corral.engine import protocol
 from corral.engine.host import Host
 from corral.engine.packs.shelf import Pack
 from corral.engine.packs.verdict import Verdict, in_words, same_commit
-from corral.engine.process import Worker, WorkerEnded, cause_of
+from corral.engine.process import Worker, WorkerEnded, cause_of, signal_of
 from corral.errors import EngineDied, EngineError, EngineHung
 
 SECONDS = 60.0
 """A try may take so long; a graphics card that compiles its kernels first takes some of it."""
 
-_PASSING = (-9, -15, 137, 143)
+_PASSING = ("SIGKILL", "SIGTERM")
 """Ends that say nothing about the pack: somebody ended it, or memory ran out."""
 _CARDS = {
     "cuda": ("CUDA", "an NVIDIA card, or its driver"),
@@ -85,7 +85,7 @@ def failure(error: EngineError) -> Verdict:
     """The verdict on an engine whose worker ended before it was of any use."""
     if isinstance(error, WorkerEnded):
         reason = cause_of(error.code)
-        return Verdict(ok=False, reason=reason, lasting=error.code not in _PASSING)
+        return Verdict(ok=False, reason=reason, lasting=signal_of(error.code) not in _PASSING)
     if isinstance(error, EngineHung):
         return Verdict(ok=False, reason="it gave no sign of life")
     said = error.message.removeprefix("The engine cannot work: ")
