@@ -2,9 +2,14 @@
 # make test   sets everything up and runs linters, type checker, import rules and tests
 # Needs nothing but Python 3.11 or later, a C++ compiler and make.
 
-PYTHON ?= python3
 VENV ?= .venv
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
 BIN := $(VENV)/bin
+endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # Lock files hold hashes: what does not match is not installed.
 INSTALL := $(PIP) install --no-deps --require-hashes -r
@@ -26,6 +31,8 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/windows app/corral
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/macos app/corral
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-from tests.support import idle
+from tests.support import idle, posix_only
 from tests.support.quantizing import quantize
 
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 idle.install()
+
+collect_ignore = list(posix_only.files()) if sys.platform == "win32" else []
+
+
+def pytest_report_header() -> list[str]:
+    """What is not even looked at here, and why."""
+    return [f"left out, for it needs POSIX: tests/{name}" for name in collect_ignore]
 
 
 @pytest.fixture(autouse=True)

@@ -39,13 +39,15 @@ def main() -> None:
 
 
 def _screen(arguments: list[str], *, opened: bool) -> int:
-    from corral import launcher, terminal
+    from corral import terminal
 
     if reason := terminal.missing():
         return _without_terminal(reason, arguments, opened=opened)
-    if launcher.supported():
-        return launcher.run(_run, arguments)
-    return _run(None)
+    if sys.platform == "win32":
+        return _run(None)
+    from corral import launcher
+
+    return launcher.run(_run, arguments)
 
 
 def _without_terminal(reason: str, arguments: list[str], *, opened: bool) -> int:

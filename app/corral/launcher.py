@@ -3,7 +3,8 @@
 Textual cleans up after exceptions and its own exits, but nothing inside a process can do that
 after SIGKILL or a crash. So the screen runs as a child, and this small parent keeps the terminal's
 settings. It imports nothing heavy and forks before anything else is there: a second start of the
-interpreter would cost a tenth of the time to the first frame.
+interpreter would cost a tenth of the time to the first frame. Windows has no terminals that can be
+left in a mess: there it is not imported.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Callable
 
 from corral import program
+
+assert sys.platform != "win32"
 
 LIFELINE = "CORRAL_LIFELINE"
 """Environment variable with the number of a pipe's end, where the screen had to be spawned."""
@@ -36,11 +39,6 @@ After a hangup there is no terminal any more, and Textual's writer may wait for 
 Screen = Callable[[int], int]
 """Runs the screen until its end and gives the exit code. It gets the lifeline: a descriptor that
 reads as end of file once the launcher is gone."""
-
-
-def supported() -> bool:
-    """Whether this system has terminals that can be left in a mess."""
-    return os.name == "posix"
 
 
 def run(screen: Screen, arguments: list[str], *, fork: bool | None = None) -> int:

@@ -24,7 +24,7 @@ REQUIREMENTS = HERE.parent.parent / "requirements" / "engine.txt"
 SETTINGS = (
     "cmake.define.LLAVA_BUILD=OFF",
     "cmake.define.LLAMA_OPENSSL=OFF",
-    f"cmake.define.CMAKE_PROJECT_llama_cpp_INCLUDE={HERE / 'slim.cmake'}",
+    f"cmake.define.CMAKE_PROJECT_llama_cpp_INCLUDE={(HERE / 'slim.cmake').as_posix()}",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ def is_cached(descriptor: int, size: int) -> bool:
     A read with RWF_NOWAIT gives what is cached and refuses what would need the disk: preadv2(2).
     What was refused may be read all the same, later, so no place is looked at twice.
     """
-    if not hasattr(os, "RWF_NOWAIT") or not hasattr(os, "preadv"):
+    if sys.platform != "linux" or not hasattr(os, "RWF_NOWAIT") or not hasattr(os, "preadv"):
         return False
     buffer = bytearray(min(_PAGE, size))
     here = 0
@@ -88,7 +89,7 @@ def is_cached(descriptor: int, size: int) -> bool:
 
 def fetch(descriptor: int, offset: int, length: int) -> None:
     """Bring some bytes of a file into the page cache, or make the system begin to."""
-    if hasattr(os, "posix_fadvise"):
+    if sys.platform == "linux" and hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
     elif hasattr(os, "pread"):
         os.pread(descriptor, length, offset)

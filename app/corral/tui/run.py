@@ -112,6 +112,8 @@ def _watch(lifeline: int) -> None:
     """End in order when the launcher is gone, on every system: its end of the pipe closes."""
 
     def wait() -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         try:
             os.read(lifeline, 1)
         except OSError:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,7 +235,7 @@ class _Job:
             sha256 = self._pour(source, out.write)
             out.flush()
             os.fsync(out.fileno())
-            if hasattr(os, "posix_fadvise"):
+            if sys.platform == "linux":
                 # Reading it back shall ask the disk, not the memory.
                 os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if self._how == "move":
