@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import sys
 import tarfile
+import time
+import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import product
+
+_ZIP_BEGINS = 315_532_800
+"""1980: no zip file can name an earlier time."""
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -37,3 +43,29 @@ def pack(folder: Path, archive: Path) -> None:
         for path in sorted(folder.rglob("*")):
             inside = f"{name}/{path.relative_to(folder).as_posix()}"
             packed.add(path, arcname=inside, recursive=False, filter=plain)
+
+
+def pack_zip(folder: Path, archive: Path, *, below: bool = True) -> None:
+    """The same as a .zip, for systems that have nothing else.
+
+    Args:
+        below: whether the files lie below its own name, or at the top.
+    """
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    when = time.gmtime(max(product.epoch(), _ZIP_BEGINS))[:6]
+    first = f"{archive.stem}/" if below else ""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(folder.rglob("*")):
+            info = zipfile.ZipInfo(f"{first}{path.relative_to(folder).as_posix()}", when)
+            info.create_system = 3  # whose modes the next line gives
+            if path.is_symlink():
+                info.external_attr = 0o120777 << 16
+                packed.writestr(info, str(path.readlink()))
+                continue
+            if not path.is_file():
+                continue
+            info.compress_type = zipfile.ZIP_DEFLATED
+            mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+            info.external_attr = (0o100000 | mode) << 16
+            with path.open("rb") as file, packed.open(info, "w") as to:
+                shutil.copyfileobj(file, to, 1 << 20)

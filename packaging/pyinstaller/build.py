@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,15 @@ def main() -> None:
         if sys.platform == "linux":
             share.write(program / "share")
         system = f"{platform.system()}-{platform.machine()}".lower()
-        packed = out / f"corral-{product.VERSION}-{system}.tar.gz"
-        archive.pack(program, packed)
+        name = f"corral-{product.VERSION}-{system}"
+        if sys.platform == "win32":
+            shutil.copy(HERE.parent / "windows" / "shortcut.ps1", program)
+            # Explorer and winget make the folder themselves.
+            packed = out / f"{name}.zip"
+            archive.pack_zip(program, packed, below=False)
+        else:
+            packed = out / f"{name}.tar.gz"
+            archive.pack(program, packed)
         print(packed)
 
 

@@ -56,7 +56,8 @@ def export_conversations(
         if target is None:
             _to_stdout(parts, wanted, format)
             return
-        many = os.path.isdir(target) or str(output).endswith(("/", os.sep))  # noqa: PTH112 - also too long
+        many = str(output).endswith(("/", os.sep))
+        many = many or os.path.isdir(target)  # noqa: PTH112 - also too long
         now = time.time()
         if many:
             done = exporting.export_folder(parts.store, wanted, format, target, now=now)

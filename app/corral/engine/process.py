@@ -63,7 +63,7 @@ _WINDOWS = {
     0xC0000094: "SIGFPE",  # division by zero
     0xC00000FD: "SIGSEGV",  # stack overflow
     0xC000012D: "SIGKILL",  # no room in the page file
-    0xC000013A: "SIGTERM",  # its console was closed
+    0xC000013A: "SIGTERM",  # Ctrl+C, or its console was closed
     0xC0000374: "SIGSEGV",  # damaged heap
     0xC0000409: "SIGABRT",  # fail fast
 }

@@ -221,7 +221,7 @@ class Runner:
             if download.repair and status_of(bad_of(path)):
                 put(bad_of(path), part)
             elif path.exists() and journal.pieces():
-                put(path, part)  # Ours: most of it can be kept
+                put(path, part)  # ours: most of it can be kept
             else:
                 # What is at its place is older, or nobody knows what: it stays until the end.
                 journal.forget()
