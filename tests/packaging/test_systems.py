@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from corral.engine import process
 from corral.engine.packs.probing import failure
 from corral.errors import CorralError, Refused
 from corral.models.downloads import queue
+from corral.models.files import set_length
 from corral.moving import archive
 from corral.presets import Presets
 from corral.reserved import is_reserved
@@ -166,6 +168,30 @@ def test_the_lock_of_windows_is_taken_and_given_back(
     first.release()
     assert not held and second.acquire()
     second.release()
+
+
+def test_windows_is_told_that_a_file_is_mostly_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first megabytes of a model would need the room of all of it."""
+    calls: list[tuple[Any, ...]] = []
+
+    def control(*arguments: Any) -> int:
+        calls.append(arguments)
+        return 0
+
+    kernel = SimpleNamespace(DeviceIoControl=control)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    fake = SimpleNamespace(get_osfhandle=lambda descriptor: descriptor + 1000)
+    monkeypatch.setitem(sys.modules, "msvcrt", fake)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with (tmp_path / "model.part").open("wb") as file:
+        set_length(file, 1 << 20)
+        assert calls[0][0].value == file.fileno() + 1000
+    assert [one if one is None else getattr(one, "value", 0) for one in calls[0][1:]] == [
+        0x900C4, None, 0, None, 0, 0, None,
+    ]  # fmt: skip
+    assert (tmp_path / "model.part").stat().st_size == 1 << 20
 
 
 @pytest.mark.parametrize("name", ["con", "NUL.toml", "com1.txt", "Aux .md", "lpt²", "CONOUT$"])

@@ -10,8 +10,9 @@ import hashlib
 import importlib.util
 import os
 import stat
+import sys
 from collections.abc import Callable
-from io import FileIO
+from io import BufferedIOBase, FileIO
 from pathlib import Path
 
 from corral.errors import CorralError, Refused
@@ -19,6 +20,8 @@ from corral.models.gguf.header import open_model, unreadable
 from corral.text import shorten
 
 BLOCK = 1024 * 1024
+_FSCTL_SET_SPARSE = 0x000900C4
+"""winioctl.h."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
@@ -114,6 +117,29 @@ def sha256_of(
     if mark(before) != mark(after):
         raise changed_meanwhile(path)
     return digest.hexdigest(), after
+
+
+def set_length(file: BufferedIOBase, size: int) -> None:
+    """Make a new file as long as it will be, without taking the room for what is not written.
+
+    Windows takes it all at once, unless it is told that the file is sparse.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    if sys.platform == "win32":
+        import ctypes
+        import msvcrt
+        from ctypes import wintypes
+
+        told = wintypes.DWORD()
+        # A file system that knows no sparse files refuses, and that is all.
+        ctypes.windll.kernel32.DeviceIoControl(
+            wintypes.HANDLE(msvcrt.get_osfhandle(file.fileno())),
+            wintypes.DWORD(_FSCTL_SET_SPARSE),
+            None, wintypes.DWORD(0), None, wintypes.DWORD(0), ctypes.byref(told), None,
+        )  # fmt: skip
+    file.truncate(size)
 
 
 def _read(file: FileIO, block: memoryview, path: Path) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.errors import CorralError, Refused, UsageError
+from corral.models.files import set_length
 from corral.models.gguf.header import Header, read_header
 from corral.models.hub.names import safe_file, safe_repository, safe_revision
 from corral.models.hub.types import HubError, Listing, RemoteFile, Repository
@@ -133,7 +134,7 @@ class Hub:
     def _header(self, remote: RemoteFile, path: Path) -> Header:
         have = 0
         with path.open("wb") as file:
-            file.truncate(remote.size)
+            set_length(file, remote.size)
         for head in (size * 1024 * 1024 for size in _HEADS):
             stop = min(head, remote.size)
             with path.open("r+b") as file, self.open(remote, have, stop) as chunks:
