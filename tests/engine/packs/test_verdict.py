@@ -43,6 +43,12 @@ def device(name: str, kind: str = "gpu") -> Device:
          "libggml.0.dylib is missing, which it needs"),
         ("Could not find module 'C:\\packs\\nvcuda.dll' (or one of its dependencies)",
          "the NVIDIA driver is not installed: nvcuda.dll is missing"),
+        ("Failed to load shared library 'C:\\packs\\llama.dll': Could not find module 'C:\\packs"
+         "\\llama.dll' (or one of its dependencies). Try using the full path with constructor "
+         "syntax.", "something that llama.dll needs is missing, such as a driver: Windows does "
+         "not say what"),
+        ("dlopen(/x/libllama.dylib, 0x6): tried: '/x/libllama.dylib' (code signature in <1> not "
+         "valid for use in process)", "the system does not let its library be loaded"),
         ("Shared library with base name 'llama' not found", "libllama is missing"),
         ("something\nelse", "something else"),
     ],

@@ -14,6 +14,10 @@ _PLAIN = (
     (r"(libvulkan\.so[.\d]*|vulkan-1\.dll)", "no Vulkan driver is installed: {0} is missing"),
     (r"(libgomp\.so[.\d]*)", "GNU OpenMP is not installed: {0} is missing"),
     (r"([\w.+-]+\.(?:so|dylib)[.\d]*)", "{0} is missing, which it needs"),
+    (
+        r"((?:lib)?(?:llama|ggml[\w-]*)\.dll)",
+        "something that {0} needs is missing, such as a driver: Windows does not say what",
+    ),
 )
 _MISSING = re.compile(
     r"([\w.+-]+): cannot open shared object file|Library not loaded: (\S+)|"
@@ -31,7 +35,8 @@ _OTHER = (
      "its library is damaged, or none at all"),
     (r"wrong ELF class|Exec format|incompatible architecture|is not a valid Win32 application",
      "it is for another kind of processor"),
-    (r"cannot enable executable stack|failed to map segment|Permission denied",
+    (r"cannot enable executable stack|failed to map segment|Permission denied|"
+     r"code signature|disallowed by system policy",
      "the system does not let its library be loaded"),
 )  # fmt: skip
 
