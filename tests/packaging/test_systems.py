@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from tests.support import another_system, posix_only
 
-from corral import placing, signals, terminal
+from corral import __main__, placing, signals, terminal
 from corral.engine import process
 from corral.engine.packs.probing import failure
 from corral.errors import CorralError, Refused
@@ -251,6 +251,14 @@ def test_the_libraries_of_a_pack_go_first_on_macos_too(monkeypatch: pytest.Monke
     made = process.worker_environment(found, Path("/packs/one"))
     assert made["DYLD_LIBRARY_PATH"] == "/packs/one:/usr/local/lib"
     assert made["LD_LIBRARY_PATH"] == "relative", "nothing there reads it"
+
+
+@pytest.mark.usefixtures("windows")
+def test_windows_shows_the_screen_without_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "corral.launcher", None)
+    monkeypatch.setattr(terminal, "missing", lambda: "")
+    monkeypatch.setattr(__main__, "_run", lambda lifeline: 7 if lifeline is None else 1)
+    assert __main__._screen([], opened=False) == 7
 
 
 class NoHandlers:
