@@ -77,8 +77,8 @@ def _installer(programs: Sequence[Program]) -> dict[str, Any]:
         "InstallerType": "zip",
         "NestedInstallerType": "portable",
         "NestedInstallerFiles": [{"RelativeFilePath": "corral.exe"}],
-        # A link to the program alone would not find the libraries beside it. What is put on PATH
-        # instead is the folder that the zip file is unpacked to, so the program lies right there.
+        # A link to the program alone would not find the libraries beside it: a folder goes on PATH.
+        # The program's or the archive's, that depends on winget's version; here both are one.
         "ArchiveBinariesDependOnPath": True,
         "UpgradeBehavior": "uninstallPrevious",
         "Commands": ["corral"],
