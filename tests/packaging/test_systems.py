@@ -365,6 +365,10 @@ def test_what_goes_into_a_pipe_has_the_same_bytes_everywhere(
         def __init__(self) -> None:
             super().__init__(io.BytesIO(), encoding="cp1252", newline="\r\n")
 
+        def reconfigure(self, **changes: Any) -> None:
+            """As Windows does: where nothing is said of them, line ends are its own."""
+            super().reconfigure(**{**changes, "newline": changes.get("newline") or "\r\n"})
+
     out = Out()
     monkeypatch.setattr(sys, "stdout", out)
     cli.main(["presets", "show", "answer"], standalone_mode=False)
