@@ -29,6 +29,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import licences  # noqa: E402
+import metadata  # noqa: E402
 import product  # noqa: E402
 import share  # noqa: E402
 
@@ -201,15 +203,15 @@ def _copyright(packages: Path) -> str:
     lines.append(f"Beside it, below /{PREFIX}, each with its licence in its .dist-info folder:")
     for path in sorted(packages.glob("*.dist-info/METADATA")):
         about = email.message_from_bytes(path.read_bytes())
-        licence = about["License-Expression"] or next(
-            (
-                line.rpartition("::")[2].strip()
-                for line in about.get_all("Classifier", [])
-                if line.startswith("License ::")
-            ),
-            "see its folder",
-        )
+        licence = metadata.licence(about) or "see its folder"
         lines.append(f"  {about['Name']} {about['Version']}: {licence}")
+    for path in sorted(licences.COMPILED.glob("*.txt")):
+        lines += [
+            "",
+            f"Compiled into the engine, {path.stem}:",
+            "",
+            path.read_text("utf-8").rstrip(),
+        ]
     return "\n".join(lines) + "\n"
 
 
