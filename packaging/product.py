@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import platform
 import re
 import subprocess
 import tomllib
@@ -47,6 +48,11 @@ def engine() -> str:
     raise LookupError("pyproject.toml does not pin llama-cpp-python")
 
 
+def system() -> str:
+    """What a build on this machine is for, in the names of files: linux-x86_64, darwin-arm64."""
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
 def epoch() -> int:
     """Seconds since 1970 that everything built from this checkout carries.
 
@@ -56,9 +62,12 @@ def epoch() -> int:
         return int(given)
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     try:
-        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+        # An archive that was unpacked inside of somebody's repository is not of its commits.
+        if (ROOT / ".git").exists():
+            return int(subprocess.run(command, capture_output=True, check=True).stdout)
     except (OSError, ValueError, subprocess.CalledProcessError):
-        return int(Path(__file__).stat().st_mtime)
+        pass
+    return int(Path(__file__).stat().st_mtime)
 
 
 def release_date() -> str:

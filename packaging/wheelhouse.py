@@ -7,7 +7,6 @@ the machine this runs on unless another one is named: ``--engine``.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
-import product  # noqa: E402
+import own  # noqa: E402
 
 
 def fill(folder: Path, *, engine: Path, starter: bool = False) -> None:
@@ -30,27 +29,12 @@ def fill(folder: Path, *, engine: Path, starter: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     locks = ["app.txt", *(["starter.txt"] if starter else [])]
     for lock in locks:
-        _run("-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps",
-             "--require-hashes", "--only-binary", ":all:",
-             "-r", str(ROOT / "requirements" / lock), "-d", str(folder))  # fmt: skip
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download",
+                   "--no-deps", "--require-hashes", "--only-binary", ":all:",
+                   "-r", str(ROOT / "requirements" / lock), "-d", str(folder)]  # fmt: skip
+        subprocess.run(command, check=True, stdout=sys.stderr)
     shutil.copy(engine, folder)
-    for old in folder.glob("corral-*.whl"):
-        old.unlink()
-    _run(
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "-o",
-        str(folder),
-        str(ROOT),
-        epoch=product.epoch(),
-    )
-
-
-def _run(*arguments: str, epoch: int = 0) -> None:
-    environment = {**os.environ, **({"SOURCE_DATE_EPOCH": str(epoch)} if epoch else {})}
-    subprocess.run([sys.executable, *arguments], check=True, stdout=sys.stderr, env=environment)
+    own.wheel(folder)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -48,8 +47,7 @@ def main() -> None:
         program = freeze(Path(folder))
         if sys.platform == "linux":
             share.write(program / "share")
-        system = f"{platform.system()}-{platform.machine()}".lower()
-        name = f"corral-{product.VERSION}-{system}"
+        name = f"corral-{product.VERSION}-{product.system()}"
         if sys.platform == "win32":
             shutil.copy(HERE.parent / "windows" / "shortcut.ps1", program)
             # Explorer and winget make the folder themselves.

@@ -1,0 +1,116 @@
+"""Builds the files of a release that this system can build."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PACKAGING = HERE.parent
+sys.path.insert(0, str(PACKAGING))
+
+import archive  # noqa: E402
+import licences  # noqa: E402
+import own  # noqa: E402
+import product  # noqa: E402
+import sbom  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What else to build, beside wheel, source archive, licences and bill of materials."""
+
+    deb: bool = False
+    portable: bool = False
+    bundle: str | None = None
+    """Arguments for offline/bundle.py; None for no bundle."""
+    native: bool = False
+    """An engine that runs on processors like this one only is meant to be."""
+
+
+def build(out: Path, wheels: Path, wanted: Wanted) -> list[Path]:
+    """Write the files of a release to a folder; what is there under these names is replaced.
+
+    Args:
+        wheels: a folder of wheelhouse.py; corral's own wheel is built anew.
+
+    Raises:
+        SystemExit: two builds differ, a wheel has no licence text, or a script said so.
+        subprocess.CalledProcessError: a script failed; what was said is on stderr.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    before = set(out.iterdir())
+    name = f"{product.NAME}-{product.VERSION}-{product.system()}"
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        made = reproducible(work)
+        stage = work / "wheels"
+        stage.mkdir()
+        for path in [*wheels.glob("*.whl"), made[0]]:
+            if path == made[0] or not path.name.startswith(f"{product.NAME}-"):
+                shutil.copy(path, stage)
+        texts = work / "licences"
+        licences.collect(stage, texts, strict=True)
+        archive.pack(texts, work / f"{name}-licences.tar.gz")
+        sbom.write(stage, work / f"{name}.cdx.json")
+        made += [work / f"{name}-licences.tar.gz", work / f"{name}.cdx.json"]
+        done = [Path(shutil.copy(path, out / path.name)) for path in made]
+        if wanted.deb:
+            native = ["--native"] if wanted.native else []
+            _run("linux/deb.py", "--wheels", str(stage), "--out", str(out), *native)
+        if wanted.portable:
+            _run("pyinstaller/build.py", "--out", str(out))
+        if wanted.bundle is not None:
+            _run("offline/bundle.py", "--out", str(out), *shlex.split(wanted.bundle))
+    return [*done, *sorted(path for path in set(out.iterdir()) - before - set(done))]
+
+
+def reproducible(work: Path) -> list[Path]:
+    """Wheel and source archive, each built twice, and the wheel once more from the archive.
+
+    Raises:
+        SystemExit: they differ.
+    """
+    first, second = work / "first", work / "second"
+    archives = [own.sdist(first), own.sdist(second)]
+    with tarfile.open(archives[0]) as packed:
+        packed.extractall(work / "unpacked", filter="data")
+    (unpacked,) = (work / "unpacked").iterdir()
+    built = [own.wheel(first), own.wheel(second), own.wheel(work / "third", unpacked)]
+    for made in (archives, built):
+        if len({path.read_bytes() for path in made}) > 1:
+            sys.exit(f"{made[0].name} was built {len(made)} times and is not the same: "
+                     f"{differing(made)}")  # fmt: skip
+    return [built[0], archives[0]]
+
+
+def differing(archives: Sequence[Path]) -> str:
+    """Which members of some archives are not the same in all; for people to read."""
+    held = [_members(path) for path in archives]
+    every = sorted(set().union(*held))
+    names = [name for name in every if len({members.get(name) for members in held}) > 1]
+    return ", ".join(names[:5]) or "only in how they are packed"
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as packed:
+            return {name: packed.read(name) for name in packed.namelist()}
+    with tarfile.open(path) as packed:
+        files = {one.name: packed.extractfile(one) for one in packed if one.isfile()}
+        return {name: file.read() for name, file in files.items() if file}
+
+
+def _run(script: str, *arguments: str) -> None:
+    path = PACKAGING / script
+    if not path.is_file():
+        sys.exit(f"packaging/{script} is not here")
+    subprocess.run([sys.executable, str(path), *arguments], check=True, stdout=sys.stderr)
