@@ -9,7 +9,7 @@ comes with the notices of the sources it is compiled from, which its wheel leave
 from __future__ import annotations
 
 import argparse
-import hashlib
+import itertools
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -39,40 +39,44 @@ def collect(wheels: Path, out: Path, *, strict: bool = False) -> None:
     out.mkdir(parents=True, exist_ok=True)
     parts = [HEAD]
     bare = []
-    for wheel in metadata.read_all(wheels):
+    for _, group in itertools.groupby(
+        metadata.read_all(wheels), lambda one: (one.key, one.version)
+    ):
+        # One version may be there for several systems and Pythons.
+        several = list(group)
+        wheel = several[0]
         folder = out / f"{wheel.key}-{wheel.version}"
-        written = _extract(wheel, folder)
+        written: dict[str, bytes] = {}
+        for one in several:
+            _gather(one, written)
         if wheel.key == "llama-cpp-python":
-            for path in sorted(COMPILED.glob("*.txt")):
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / path.name).write_bytes(path.read_bytes())
-                written.append(path.name)
+            written |= {path.name: path.read_bytes() for path in COMPILED.glob("*.txt")}
+        for place, content in written.items():
+            path = folder / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         if not written:
             bare.append(f"{wheel.name} {wheel.version}")
-        parts.append(_entry(wheel, folder.name, written))
+        parts.append(_entry(wheel, folder.name, sorted(written)))
     if bare and strict:
         sys.exit(f"no licence text comes with: {', '.join(bare)}")
     (out / LIST).write_bytes("\n".join(parts).encode())
 
 
-def _extract(wheel: metadata.Wheel, folder: Path) -> list[str]:
-    """Write its texts; gives their paths below the folder, each content once."""
-    written: dict[str, str] = {}
+def _gather(wheel: metadata.Wheel, texts: dict[str, bytes]) -> None:
+    """Add its texts by their paths below the package's folder, each content once."""
     with zipfile.ZipFile(wheel.path) as archive:
         # What is in .dist-info first: a copy of it in the package is not worth a second file.
         for name in sorted(wheel.texts, key=lambda name: (".dist-info/" not in name, name)):
             content = archive.read(name)
-            digest = hashlib.sha256(content).hexdigest()
-            if digest in written:
+            if content in texts.values():
                 continue
             place = _place(name)
             if ".." in place.parts or place.is_absolute() or "\\" in name or ":" in name:
                 sys.exit(f"{wheel.path.name} names a place outside of itself: {name}")
-            path = folder / place
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            written[digest] = place.as_posix()
-    return sorted(written.values())
+            if place.as_posix() in texts:
+                place = PurePosixPath("of " + wheel.path.stem) / place
+            texts[place.as_posix()] = content
 
 
 def _place(name: str) -> PurePosixPath:
@@ -84,7 +88,7 @@ def _place(name: str) -> PurePosixPath:
     return PurePosixPath(*(rest[1:] if rest[0] == "licenses" and len(rest) > 1 else rest))
 
 
-def _entry(wheel: metadata.Wheel, folder: str, written: list[str]) -> str:
+def _entry(wheel: metadata.Wheel, folder: str, texts: list[str]) -> str:
     lines = [f"{wheel.name} {wheel.version}", f"  Licence: {wheel.licence or 'not said'}"]
     if wheel.home:
         lines.append(f"  Home: {wheel.home}")
@@ -93,8 +97,8 @@ def _entry(wheel: metadata.Wheel, folder: str, written: list[str]) -> str:
             "  Compiled into it: llama.cpp and ggml (MIT), with kernels of llamafile (MIT)"
         )
         lines.append("  and a function of YaRN (MIT)")
-    lines += [f"  Text: {folder}/{name}" for name in written]
-    if not written:
+    lines += [f"  Text: {folder}/{name}" for name in texts]
+    if not texts:
         lines.append("  Text: none comes with it")
     return "\n".join(lines) + "\n"
 

@@ -8,8 +8,8 @@
     python packaging/release.py sign dist --key ~/.ssh/id_ed25519
     python packaging/release.py verify dist --signers allowed_signers
 
-No step commits, tags or uploads anything. Only `check` asks the package index, for the lock, and
-not with --offline.
+No step commits, tags or uploads anything. Only two ask the package index: `check`, for the lock and
+not with --offline, and `build` with --bundle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE))
 
 import product  # noqa: E402
 import sums  # noqa: E402
-from releasing import building, checks, rolling, signing, verifying  # noqa: E402
+from releasing import building, changelog, checks, rolling, signing, verifying  # noqa: E402
 
 Check = Callable[[Path], Iterator[str]]
 
@@ -67,6 +67,12 @@ def roll(options: argparse.Namespace) -> int:
     print(f"{', '.join(changed)} say {options.version}, {options.date}. Look at them, then:")
     print(f'  git commit -m "Release {options.version}" {" ".join(changed)}')
     print(f'  git tag -a v{options.version} -m "corral {options.version}"')
+    return 0
+
+
+def notes(options: argparse.Namespace) -> int:
+    text = (product.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    print(changelog.current(text).text)
     return 0
 
 
@@ -136,12 +142,15 @@ def main() -> None:
     step.add_argument("--date", default=today, help="of the release (today)")
     step.set_defaults(run=roll)
 
+    step = steps.add_parser("notes", help="print what the changelog says of this version")
+    step.set_defaults(run=notes)
+
     step = steps.add_parser("build", help="build what this system can build")
     step.add_argument("--wheels", type=Path, required=True, help="folder of wheelhouse.py")
     step.add_argument("--out", type=Path, required=True, help="where the files go")
     step.add_argument("--deb", action="store_true", help="a Debian package, too")
     step.add_argument("--portable", action="store_true", help="a folder without Python, too")
-    step.add_argument("--bundle", metavar="ARGUMENTS", help="an offline bundle, too: bundle.py's")
+    step.add_argument("--bundle", metavar="ARGUMENTS", help="an offline bundle, by bundle.py")
     step.add_argument("--native", action="store_true", help="for processors like this one only")
     step.set_defaults(run=build)
 

@@ -31,7 +31,7 @@ class Wanted:
     deb: bool = False
     portable: bool = False
     bundle: str | None = None
-    """Arguments for offline/bundle.py; None for no bundle."""
+    """Arguments for offline/bundle.py, which asks the package index; None for no bundle."""
     native: bool = False
     """An engine that runs on processors like this one only is meant to be."""
 
@@ -69,7 +69,11 @@ def build(out: Path, wheels: Path, wanted: Wanted) -> list[Path]:
         if wanted.portable:
             _run("pyinstaller/build.py", "--out", str(out))
         if wanted.bundle is not None:
-            _run("offline/bundle.py", "--out", str(out), *shlex.split(wanted.bundle))
+            _run("offline/bundle.py", "--out", str(work / "bundle"), *shlex.split(wanted.bundle))
+            # The folder beside them is what they hold.
+            for path in (work / "bundle").iterdir():
+                if path.is_file():
+                    shutil.copy(path, out)
     return [*done, *sorted(path for path in set(out.iterdir()) - before - set(done))]
 
 
