@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import csv
 import email
 import gzip
 import hashlib
@@ -114,7 +115,18 @@ def tidy(site: Path) -> None:
         path.unlink()
     for folder in [*site.glob("numpy/**/tests")]:
         shutil.rmtree(folder)
+    for record in site.glob("*.dist-info/RECORD"):
+        _forget_missing(record)
     _link_copies(site / "llama_cpp" / "lib")
+
+
+def _forget_missing(record: Path) -> None:
+    """A line about a file that is gone has its hash, which may be of a path on this machine."""
+    with record.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    kept = [row for row in rows if (record.parent.parent / row[0]).exists()]
+    with record.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(kept)
 
 
 def _link_copies(folder: Path) -> None:

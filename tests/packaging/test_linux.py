@@ -217,6 +217,20 @@ def test_it_installs_runs_and_goes_again_under_another_root(
     assert (private_home / "data" / "corral.db").is_file(), "conversations are nobody's package"
 
 
+def test_what_was_taken_away_is_not_listed_with_its_hash(tmp_path: Path) -> None:
+    """pip notes from where a wheel came, and a RECORD would differ from one machine to the next."""
+    info = tmp_path / "one-1.0.dist-info"
+    info.mkdir()
+    (info / "direct_url.json").write_text("{}")
+    (tmp_path / "one, with a comma.py").write_text("")
+    kept = '"one, with a comma.py",sha256=a,0\none-1.0.dist-info/RECORD,,\n'
+    gone = "one-1.0.dist-info/direct_url.json,sha256=b,2\n../../bin/one,sha256=c,9\n"
+    (info / "RECORD").write_text(gone + kept)
+    sys.path.insert(0, str(LINUX))
+    script("linux/deb.py").tidy(tmp_path)
+    assert (info / "RECORD").read_text() == kept
+
+
 def test_libraries_are_kept_once(tmp_path: Path) -> None:
     sys.path.insert(0, str(LINUX))
     folder = tmp_path / "llama_cpp" / "lib"
