@@ -16,7 +16,7 @@ from releasing import changelog, rolling
 # Written so that this file does not say what it looks for.
 LEAKS = {
     "a package registry's host": re.compile(
-        rb"\bpy[p]i\.org|python[h]osted\.org|registry\.n[p]mjs\.org"
+        rb"\b(?:py[p]i|python[h]osted|registry\.n[p]mjs)\.org\b"
     ),
     "a path of somebody's machine": re.compile(
         rb"(?<![\w.~])/(?:home|Users)/\w|(?<![\w.~])/ro[o]t/|\b[A-Z]:\\+Users\\+\w"

@@ -11,6 +11,7 @@ import re
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +26,11 @@ from releasing import signing  # noqa: E402
 
 
 def everything(folder: Path, signers: Path | None) -> Iterator[str]:
-    """All checks, in the order in which they matter."""
-    yield from sums.problems(folder)
-    yield from signature(folder, signers)
+    """All checks; what is inside of files only where every file is what the sums say."""
+    wrong = [*sums.problems(folder), *signature(folder, signers)]
+    if wrong:
+        yield from wrong
+        return
     wheels = sorted(folder.glob(f"{product.NAME}-*.whl"))
     if len(wheels) != 1:
         yield f"there have to be one wheel of {product.NAME}, and there are {len(wheels)}"
@@ -68,8 +71,12 @@ def names(folder: Path, wheel: metadata.Wheel) -> Iterator[str]:
 
 def opens(wheel: metadata.Wheel) -> Iterator[str]:
     """Every file of the wheel is in its RECORD, with its hash."""
-    with zipfile.ZipFile(wheel.path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(wheel.path) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        yield f"{wheel.path.name} cannot be read: {error}"
+        return
     record = next((name for name in files if name.endswith(".dist-info/RECORD")), "")
     rows = csv.reader(io.StringIO(files.get(record, b"").decode()))
     told = {row[0]: row[1] for row in rows if len(row) == 3}
