@@ -7,6 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from tests.support.scripts import script
+
 from corral.models.catalog import Catalog, find_catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -26,23 +28,7 @@ print(len(Catalog.load(find_catalogue()).families))
 
 
 def test_the_wheel_carries_the_catalogue(tmp_path: Path) -> None:
-    built = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "build",
-            "--wheel",
-            "--no-isolation",
-            "-o",
-            str(tmp_path),
-            str(ROOT),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = tmp_path.glob("*.whl")
+    wheel = script("own.py").wheel(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("corral/models.toml") == find_catalogue().read_bytes()
         names = archive.namelist()
