@@ -46,35 +46,31 @@ def build(out: Path, wheels: Path, wanted: Wanted) -> list[Path]:
         SystemExit: two builds differ, a wheel has no licence text, or a script said so.
         subprocess.CalledProcessError: a script failed; what was said is on stderr.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    before = set(out.iterdir())
     name = f"{product.NAME}-{product.VERSION}-{product.system()}"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        made = reproducible(work)
-        stage = work / "wheels"
+        made, stage = work / "made", work / "wheels"
+        made.mkdir()
         stage.mkdir()
-        for path in [*wheels.glob("*.whl"), made[0]]:
-            if path == made[0] or not path.name.startswith(f"{product.NAME}-"):
+        wheel, _ = (Path(shutil.copy(path, made)) for path in reproducible(work))
+        for path in wheels.glob("*.whl"):
+            if not path.name.startswith(f"{product.NAME}-"):
                 shutil.copy(path, stage)
-        texts = work / "licences"
-        licences.collect(stage, texts, strict=True)
-        archive.pack(texts, work / f"{name}-licences.tar.gz")
-        sbom.write(stage, work / f"{name}.cdx.json")
-        made += [work / f"{name}-licences.tar.gz", work / f"{name}.cdx.json"]
-        done = [Path(shutil.copy(path, out / path.name)) for path in made]
+        shutil.copy(wheel, stage)
+        licences.collect(stage, work / "licences", strict=True)
+        archive.pack(work / "licences", made / f"{name}-licences.tar.gz")
+        sbom.write(stage, made / f"{name}.cdx.json")
         if wanted.deb:
             native = ["--native"] if wanted.native else []
-            _run("linux/deb.py", "--wheels", str(stage), "--out", str(out), *native)
+            _run("linux/deb.py", "--wheels", str(stage), "--out", str(made), *native)
         if wanted.portable:
-            _run("pyinstaller/build.py", "--out", str(out))
+            _run("pyinstaller/build.py", "--out", str(made))
         if wanted.bundle is not None:
-            _run("offline/bundle.py", "--out", str(work / "bundle"), *shlex.split(wanted.bundle))
-            # The folder beside them is what they hold.
-            for path in (work / "bundle").iterdir():
-                if path.is_file():
-                    shutil.copy(path, out)
-    return [*done, *sorted(path for path in set(out.iterdir()) - before - set(done))]
+            _run("offline/bundle.py", "--out", str(made), *shlex.split(wanted.bundle))
+        out.mkdir(parents=True, exist_ok=True)
+        # Of a bundle the archive, not the folder beside it.
+        files = sorted(path for path in made.iterdir() if path.is_file())
+        return [Path(shutil.copy(path, out)) for path in files]
 
 
 def reproducible(work: Path) -> list[Path]:
@@ -86,7 +82,9 @@ def reproducible(work: Path) -> list[Path]:
     first, second = work / "first", work / "second"
     archives = [own.sdist(first), own.sdist(second)]
     with tarfile.open(archives[0]) as packed:
-        packed.extractall(work / "unpacked", filter="data")
+        # Python 3.11 before its fourth patch release has no filters.
+        packed.extraction_filter = getattr(tarfile, "data_filter", None)
+        packed.extractall(work / "unpacked")  # noqa: S202 - it was made here, a moment ago
     (unpacked,) = (work / "unpacked").iterdir()
     built = [own.wheel(first), own.wheel(second), own.wheel(work / "third", unpacked)]
     for made in (archives, built):
