@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import metadata  # noqa: E402
+import wheelinfo  # noqa: E402
 
 COMPILED = HERE / "engine" / "licences"
 """llama.cpp's and ggml's licence, and the notices in the sources that every build compiles."""
@@ -39,9 +39,8 @@ def collect(wheels: Path, out: Path, *, strict: bool = False) -> None:
     out.mkdir(parents=True, exist_ok=True)
     parts = [HEAD]
     bare = []
-    for _, group in itertools.groupby(
-        metadata.read_all(wheels), lambda one: (one.key, one.version)
-    ):
+    found = wheelinfo.read_all(wheels)
+    for _, group in itertools.groupby(found, lambda one: (one.key, one.version)):
         # One version may be there for several systems and Pythons.
         several = list(group)
         wheel = several[0]
@@ -63,7 +62,7 @@ def collect(wheels: Path, out: Path, *, strict: bool = False) -> None:
     (out / LIST).write_bytes("\n".join(parts).encode())
 
 
-def _gather(wheel: metadata.Wheel, texts: dict[str, bytes]) -> None:
+def _gather(wheel: wheelinfo.Wheel, texts: dict[str, bytes]) -> None:
     """Add its texts by their paths below the package's folder, each content once."""
     with zipfile.ZipFile(wheel.path) as archive:
         # What is in .dist-info first: a copy of it in the package is not worth a second file.
@@ -88,15 +87,12 @@ def _place(name: str) -> PurePosixPath:
     return PurePosixPath(*(rest[1:] if rest[0] == "licenses" and len(rest) > 1 else rest))
 
 
-def _entry(wheel: metadata.Wheel, folder: str, texts: list[str]) -> str:
+def _entry(wheel: wheelinfo.Wheel, folder: str, texts: list[str]) -> str:
     lines = [f"{wheel.name} {wheel.version}", f"  Licence: {wheel.licence or 'not said'}"]
     if wheel.home:
         lines.append(f"  Home: {wheel.home}")
     if wheel.key == "llama-cpp-python":
-        lines.append(
-            "  Compiled into it: llama.cpp and ggml (MIT), with kernels of llamafile (MIT)"
-        )
-        lines.append("  and a function of YaRN (MIT)")
+        lines.append("  Compiled into it, all MIT: llama.cpp, ggml, kernels of llamafile, YaRN")
     lines += [f"  Text: {folder}/{name}" for name in texts]
     if not texts:
         lines.append("  Text: none comes with it")

@@ -25,8 +25,8 @@ from urllib.parse import quote
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import metadata  # noqa: E402
 import product  # noqa: E402
+import wheelinfo  # noqa: E402
 
 SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"
 FILE = "corral:file"
@@ -70,7 +70,7 @@ def write(wheels: Path, out: Path, extra: Sequence[Component] = ()) -> None:
         SystemExit: a wheel cannot be read, two parts are one, or the engine's wheel is not of the
             version whose sources packaging/engine/flags.toml names.
     """
-    found = metadata.read_all(wheels)
+    found = wheelinfo.read_all(wheels)
     components = {wheel.path.name: _component(wheel) for wheel in found}
     own = next((c for c in components.values() if c.name == product.NAME), None)
     root = own or Component(product.NAME, product.VERSION, _own_purl(), product.LICENCE, "")
@@ -119,7 +119,7 @@ def _told(part: Component) -> dict[str, Any]:
     told["version"] = part.version
     if part.sha256:
         told["hashes"] = [{"alg": "SHA-256", "content": part.sha256}]
-    if expression := metadata.spdx(part.licence):
+    if expression := wheelinfo.spdx(part.licence):
         told["licenses"] = [{"expression": expression}]
     elif part.licence:
         told["licenses"] = [{"license": {"name": part.licence}}]
@@ -131,7 +131,7 @@ def _told(part: Component) -> dict[str, Any]:
     return told
 
 
-def _component(wheel: metadata.Wheel) -> Component:
+def _component(wheel: wheelinfo.Wheel) -> Component:
     with wheel.path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     purl = f"pkg:pypi/{wheel.key}@{quote(wheel.version)}"
@@ -150,7 +150,7 @@ def _own_purl() -> str:
     return f"pkg:generic/{product.NAME}@{quote(product.VERSION)}"
 
 
-def _needs(found: list[metadata.Wheel]) -> dict[str, list[str]]:
+def _needs(found: list[wheelinfo.Wheel]) -> dict[str, list[str]]:
     """By file name, the wheels here that a wheel asks for on the oldest Python and this system."""
     oldest = {"python_version": product.PYTHON, "python_full_version": f"{product.PYTHON}.0"}
     # The starter model is an extra of corral; the other extras are those that a wheel asks for.
@@ -162,7 +162,7 @@ def _needs(found: list[metadata.Wheel]) -> dict[str, list[str]]:
             for need in wheel.requires:
                 given = [{**oldest, "extra": name} for name in extras.get(wheel.key, {""})]
                 if need.marker is None or any(need.marker.evaluate(one) for one in given):
-                    key = metadata.canonicalize_name(need.name)
+                    key = wheelinfo.canonicalize_name(need.name)
                     asked.setdefault(wheel.path.name, set()).add(key)
                     extras.setdefault(key, {""}).update(need.extras)
     return {
@@ -171,7 +171,7 @@ def _needs(found: list[metadata.Wheel]) -> dict[str, list[str]]:
     }
 
 
-def _within(wheel: metadata.Wheel) -> Iterator[Component]:
+def _within(wheel: wheelinfo.Wheel) -> Iterator[Component]:
     """What a wheel brings that is not Python: the engine's sources, the starter model."""
     if wheel.key == ENGINE:
         pinned = tomllib.loads((HERE / "engine" / "flags.toml").read_text(encoding="utf-8"))
@@ -182,11 +182,11 @@ def _within(wheel: metadata.Wheel) -> Iterator[Component]:
         purl = LLAMA_CPP.format_map(pinned)
         yield Component("llama.cpp", pinned["llama_cpp"], purl, "MIT", "")
         yield Component("ggml", pinned["ggml"], f"{purl}#ggml", "MIT", "")
-    if wheel.key == metadata.canonicalize_name(STARTER):
+    if wheel.key == wheelinfo.canonicalize_name(STARTER):
         yield _starter(wheel)
 
 
-def _starter(wheel: metadata.Wheel) -> Component:
+def _starter(wheel: wheelinfo.Wheel) -> Component:
     """The model in the starter's wheel, by the catalogue, with the hash of what is really there."""
     catalogue = tomllib.loads((product.ROOT / "models.toml").read_text(encoding="utf-8"))
     name, family = next(

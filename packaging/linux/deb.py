@@ -31,9 +31,9 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import licences  # noqa: E402
-import metadata  # noqa: E402
 import product  # noqa: E402
 import share  # noqa: E402
+import wheelinfo  # noqa: E402
 
 PREFIX = Path("opt/corral")
 
@@ -215,15 +215,11 @@ def _copyright(packages: Path) -> str:
     lines.append(f"Beside it, below /{PREFIX}, each with its licence in its .dist-info folder:")
     for path in sorted(packages.glob("*.dist-info/METADATA")):
         about = email.message_from_bytes(path.read_bytes())
-        licence = metadata.licence(about) or "see its folder"
+        licence = wheelinfo.licence(about) or "see its folder"
         lines.append(f"  {about['Name']} {about['Version']}: {licence}")
     for path in sorted(licences.COMPILED.glob("*.txt")):
-        lines += [
-            "",
-            f"Compiled into the engine, {path.stem}:",
-            "",
-            path.read_text("utf-8").rstrip(),
-        ]
+        text = path.read_text(encoding="utf-8").rstrip()
+        lines += ["", f"Compiled into the engine, {path.stem}:", "", text]
     return "\n".join(lines) + "\n"
 
 

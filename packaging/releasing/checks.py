@@ -61,13 +61,16 @@ def desktop(root: Path) -> Iterator[str]:
 
 
 def tagged(root: Path, tag: str) -> Iterator[str]:
-    """A tag is v and the version, and the changelog has its date."""
+    """A tag is v and the version, and the changelog has its date and nothing newer."""
     version = rolling.version_in(root, "pyproject.toml")
     if tag != f"v{version}":
         yield f"the tag is {tag}, and the version {version}"
-    entry = changelog.current((root / "CHANGELOG.md").read_text(encoding="utf-8"))
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    top, entry = changelog.entries(text)[0], changelog.current(text)
     if not entry.date:
         yield f"CHANGELOG.md has no date for {entry.version}: roll it first"
+    if top != entry and top.text:
+        yield f"CHANGELOG.md tells of more than {entry.version}: roll it first"
 
 
 def clean(root: Path) -> Iterator[str]:
@@ -114,7 +117,7 @@ def lock(root: Path) -> Iterator[str]:
         command = ["make", "-C", folder, f"VENV={venv}", "-o", f"{venv}/.dev", "lock"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            yield f"make lock failed: {done.stderr.strip().splitlines()[-1:]}"
+            yield f"make lock failed: {done.stderr.strip().rpartition(chr(10))[2]}"
             return
         for path in sorted((root / "requirements").glob("*.txt")):
             before, now = _locked(path), _locked(copy / "requirements" / path.name)

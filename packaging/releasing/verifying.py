@@ -18,10 +18,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-import metadata  # noqa: E402
 import product  # noqa: E402
 import sbom  # noqa: E402
 import sums  # noqa: E402
+import wheelinfo  # noqa: E402
 from releasing import signing  # noqa: E402
 
 
@@ -36,7 +36,7 @@ def everything(folder: Path, signers: Path | None) -> Iterator[str]:
         yield f"there have to be one wheel of {product.NAME}, and there are {len(wheels)}"
         return
     try:
-        wheel = metadata.read(wheels[0])
+        wheel = wheelinfo.read(wheels[0])
     except SystemExit as error:
         yield str(error)
         return
@@ -58,7 +58,7 @@ def signature(folder: Path, signers: Path | None) -> Iterator[str]:
         yield f"{sums.SIGNATURE} is not good: {error}"
 
 
-def names(folder: Path, wheel: metadata.Wheel) -> Iterator[str]:
+def names(folder: Path, wheel: wheelinfo.Wheel) -> Iterator[str]:
     """The version in every name is the wheel's, or that of the engine it pins."""
     pins = [need for need in wheel.requires if need.name == sbom.ENGINE]
     engine = next((str(one.specifier).removeprefix("==") for one in pins), "")
@@ -69,7 +69,7 @@ def names(folder: Path, wheel: metadata.Wheel) -> Iterator[str]:
             yield f"{path.name} is of {found[2]}, and the release of {wanted[found[1]]}"
 
 
-def opens(wheel: metadata.Wheel) -> Iterator[str]:
+def opens(wheel: wheelinfo.Wheel) -> Iterator[str]:
     """Every file of the wheel is in its RECORD, with its hash."""
     try:
         with zipfile.ZipFile(wheel.path) as archive:

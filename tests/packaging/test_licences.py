@@ -11,7 +11,7 @@ from tests.support.scripts import PACKAGING, script
 from tests.support.wheels import wheel
 
 licences = script("licences.py")
-metadata = script("metadata.py")
+wheelinfo = script("wheelinfo.py")
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -124,4 +124,4 @@ def test_these_notices_are_those_of_the_pinned_source() -> None:
     [("mit", "MIT"), ("MPL-2.0 AND MIT", "MPL-2.0 AND MIT"), ("BSD", ""), ("", "")],
 )
 def test_only_what_means_one_licence_is_an_expression(said: str, meant: str) -> None:
-    assert metadata.spdx(said) == meant
+    assert wheelinfo.spdx(said) == meant

@@ -88,6 +88,8 @@ def test_a_tag_is_the_version_with_its_date(checkout: Path) -> None:
     assert "no date" in next(checks.tagged(checkout, f"v{version}"))
     edit(changes, "not yet released", "2026-11-21")
     assert not list(checks.tagged(checkout, f"v{version}"))
+    edit(changes, "# Changelog\n", "# Changelog\n\n## Not yet released\n\n- b\n")
+    assert "more than" in next(checks.tagged(checkout, f"v{version}"))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,22 @@ def test_a_lock_is_compared_by_name_marker_and_version(tmp_path: Path) -> None:
         "two ; sys_platform != 'win32'": "3",
     }
     assert len(checks._locked(ROOT / "requirements" / "app.txt")) > 20
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
+def test_a_lock_that_make_would_change_is_stale(checkout: Path) -> None:
+    """With a Makefile that asks no index; the real one is tried by hand at a release."""
+    lock = checkout / "requirements" / "app.txt"
+    lock.write_text("one==1.0\nkept==1.0\n")
+    made = "printf 'one==2.0\\nkept==1.0\\nmore==1\\n' > requirements/app.txt"
+    (checkout / "Makefile").write_text(f"lock: $(VENV)/.dev\n\t{made}\n")
+    assert list(checks.lock(checkout)) == [
+        "requirements/app.txt: more is absent, and make lock makes it 1",
+        "requirements/app.txt: one is 1.0, and make lock makes it 2.0",
+    ]
+    assert lock.read_text().startswith("one==1.0"), "nothing here is written"
+    (checkout / "Makefile").write_text("lock:\n\t@echo no index >&2; exit 1\n")
+    assert "make lock failed" in next(checks.lock(checkout))
 
 
 def test_the_steps_say_what_they_do() -> None:

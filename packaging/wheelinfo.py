@@ -10,7 +10,7 @@ from email.message import Message
 from pathlib import Path, PurePosixPath
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 _TEXT = re.compile(
@@ -52,14 +52,15 @@ def read(path: Path) -> Wheel:
     """What a wheel says.
 
     Raises:
-        SystemExit: it cannot be opened, or has no metadata.
+        SystemExit: it cannot be opened, has no metadata, or needs what is no requirement.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
             inside = next(n for n in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", n))
             about = email.message_from_bytes(archive.read(inside))
-    except (OSError, zipfile.BadZipFile, StopIteration) as error:
+        requires = tuple(Requirement(line) for line in about.get_all("Requires-Dist", []))
+    except (OSError, zipfile.BadZipFile, StopIteration, InvalidRequirement) as error:
         raise SystemExit(f"{path.name} is no wheel that can be read: {error!r}") from error
     folder = inside.rpartition("/")[0]
     listed = {f"{folder}/{name}" for name in about.get_all("License-File", [])}
@@ -70,7 +71,7 @@ def read(path: Path) -> Wheel:
         version=str(about["Version"]),
         licence=licence(about),
         home=_home(about),
-        requires=tuple(Requirement(line) for line in about.get_all("Requires-Dist", [])),
+        requires=requires,
         texts=tuple(sorted(n for n in names if n in listed or _is_text(n))),
     )
 
