@@ -162,8 +162,8 @@ def test_zsh_completes_the_same(tmp_path: Path) -> None:
     (tmp_path / "_corral").write_text(SHELLS["zsh"](TREE))
     subprocess.run(["zsh", "-n", str(tmp_path / "_corral")], check=True, timeout=20)
 
-    def offered(line: str) -> str:
-        """The screen of a real zsh after a Tab."""
+    def offered(line: str, wanted: str) -> str:
+        """The screen of a real zsh after a Tab, up to the words that are waited for."""
         program = (
             "zmodload zsh/zpty; zpty shell zsh -f -i\n"
             f"zpty -w shell 'cd {tmp_path}; PS1=; fpath=({tmp_path} $fpath); "
@@ -171,18 +171,17 @@ def test_zsh_completes_the_same(tmp_path: Path) -> None:
             "print -r ready'\n"
             "zpty -r shell out '*ready*'\n"
             f"zpty -n -w shell '{line}'$'\\t\\t'\n"
-            "sleep 1; while zpty -rt shell out; do print -rn -- $out; done; zpty -d shell\n"
+            f"zpty -r shell out '*{wanted}*'; print -rn -- $out; zpty -d shell\n"
         )
         done = subprocess.run(
-            ["zsh", "-f", "-c", program], capture_output=True, text=True, timeout=30,
+            ["zsh", "-f", "-c", program], capture_output=True, text=True, timeout=60,
             env={**os.environ, "TERM": "dumb", "HOME": str(tmp_path)},
         )  # fmt: skip
         return done.stdout
 
-    assert "corral models" in offered("corral mod")
-    shown = offered("corral models ")
-    assert "pull" in shown and "Download a model, or go on with it." in shown
-    assert "--temperature" in offered("corral ask --temp")
+    assert "corral models" in offered("corral mod", "corral models")
+    assert "pull" in offered("corral models ", "Download a model, or go on with it.")
+    assert "--temperature" in offered("corral ask --temp", "--temperature")
 
 
 @pytest.mark.parametrize("shell", list(SHELLS))
