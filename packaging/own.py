@@ -29,8 +29,9 @@ def wheel(out: Path, source: Path = product.ROOT) -> Path:
 
 
 def sdist(out: Path, source: Path = product.ROOT) -> Path:
-    """The same for the source archive."""
-    return _build("--sdist", out, "corral-*.tar.gz", source)
+    """The same for the source archive; one of this version is replaced."""
+    # Other archives of corral have names that begin so, too.
+    return _build("--sdist", out, f"{product.NAME}-{product.VERSION}.tar.gz", source)
 
 
 def _build(kind: str, out: Path, pattern: str, source: Path) -> Path:
