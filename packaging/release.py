@@ -60,10 +60,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def roll(options: argparse.Namespace) -> int:
-    try:
-        changed = rolling.roll(product.ROOT, options.version, options.date)
-    except ValueError as error:
-        sys.exit(str(error))
+    changed = rolling.roll(product.ROOT, options.version, options.date)
     print(f"{', '.join(changed)} say {options.version}, {options.date}. Look at them, then:")
     print(f'  git commit -m "Release {options.version}" {" ".join(changed)}')
     print(f'  git tag -a v{options.version} -m "corral {options.version}"')
@@ -150,7 +147,9 @@ def main() -> None:
     step.add_argument("--out", type=Path, required=True, help="where the files go")
     step.add_argument("--deb", action="store_true", help="a Debian package, too")
     step.add_argument("--portable", action="store_true", help="a folder without Python, too")
-    step.add_argument("--bundle", metavar="ARGUMENTS", help="an offline bundle, by bundle.py")
+    step.add_argument(
+        "--bundle", metavar="ARGUMENTS", help="an offline bundle, too; --bundle='…' for bundle.py"
+    )
     step.add_argument("--native", action="store_true", help="for processors like this one only")
     step.set_defaults(run=build)
 
@@ -169,7 +168,10 @@ def main() -> None:
     step.set_defaults(run=verify)
 
     options = parser.parse_args()
-    sys.exit(options.run(options))
+    try:
+        sys.exit(options.run(options))
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

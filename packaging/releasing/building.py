@@ -43,9 +43,12 @@ def build(out: Path, wheels: Path, wanted: Wanted) -> list[Path]:
         wheels: a folder of wheelhouse.py; corral's own wheel is built anew.
 
     Raises:
-        SystemExit: two builds differ, a wheel has no licence text, or a script said so.
+        SystemExit: wheels are missing, two builds differ, a wheel has no licence text, or a
+            script said so.
         subprocess.CalledProcessError: a script failed; what was said is on stderr.
     """
+    if not list(wheels.glob("llama_cpp_python-*.whl")):
+        sys.exit(f"{wheels} holds no engine: fill it with packaging/wheelhouse.py")
     name = f"{product.NAME}-{product.VERSION}-{product.system()}"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
