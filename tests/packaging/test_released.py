@@ -40,10 +40,8 @@ def test_the_wheel_is_the_same_from_checkout_and_source_archive(built: Path) -> 
     members = release.building._members(sdist)
     inside = {name.partition("/")[2] for name in members}
     if (ROOT / ".git").exists():
-        listed = subprocess.run(
-            ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True
-        )
-        assert not set(listed.stdout.splitlines()) - inside, "all that git has is in it"
+        tracked = checks._git(ROOT, "ls-files", "-z").decode().split("\0")[:-1]
+        assert tracked and not set(tracked) - inside, "all that git has is in it"
     for name in ("Makefile", ".ci/run", "requirements/dev.txt", "docs/chat-dark.svg",
                  "tests/packaging/test_release.py", "packaging/release.py", "CHANGELOG.md",
                  ".github/workflows/test.yml"):  # fmt: skip
