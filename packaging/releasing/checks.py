@@ -106,8 +106,8 @@ def lock(root: Path) -> Iterator[str]:
     It runs in a copy, so that nothing here changes, beginning with the locks as they are: uv keeps
     what still satisfies pyproject.toml.
     """
-    # Neither resolved nor absolute: the interpreter of an environment is a link.
-    venv = Path(sys.executable).absolute().parent.parent
+    # Not resolved: the interpreter of an environment is a link.
+    venv = Path(sys.executable).parent.parent
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         shutil.copytree(root / "requirements", copy / "requirements")

@@ -33,7 +33,7 @@ def everything(folder: Path, signers: Path | None) -> Iterator[str]:
         return
     wheels = sorted(folder.glob(f"{product.NAME}-*.whl"))
     if len(wheels) != 1:
-        yield f"there have to be one wheel of {product.NAME}, and there are {len(wheels)}"
+        yield f"there has to be one wheel of {product.NAME}, and there are {len(wheels)}"
         return
     try:
         wheel = wheelinfo.read(wheels[0])
@@ -89,13 +89,13 @@ def opens(wheel: wheelinfo.Wheel) -> Iterator[str]:
 
 
 def sources(folder: Path, version: str) -> Iterator[str]:
-    """The source archive can be read to its end and is of this version."""
+    """The source archive can be read and is of this version."""
     path = folder / f"{product.NAME}-{version}.tar.gz"
     try:
         with tarfile.open(path) as archive:
             about = archive.extractfile(f"{product.NAME}-{version}/PKG-INFO")
             said = about.read().decode() if about else ""
-    except (OSError, KeyError, tarfile.TarError, EOFError) as error:
+    except (OSError, KeyError, tarfile.TarError, EOFError, zlib.error) as error:
         yield f"{path.name} cannot be read: {error}"
         return
     if f"\nVersion: {version}\n" not in said:

@@ -99,6 +99,7 @@ def test_nothing_may_more_than_it_needs(name: str) -> None:
 def test_nothing_is_published_without_a_person() -> None:
     # YAML 1.1 reads the key on as true.
     assert read("release")[True]["push"] == {"tags": ["v*"]}
+    assert read("release")["jobs"]["draft"]["if"] == "github.event_name == 'push'"
     told = commands(read("release"))
     assert told.count("gh release") == 1 and "--draft" in told
     assert "upload" not in told and "twine" not in told
