@@ -11,35 +11,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
-import zipfile
 from pathlib import Path
-from typing import Any
 
-import instructions
 import wheel
 
 from corral.engine.packs import making
-
-FLAGS = Path(__file__).resolve().parent / "flags.toml"
-PINNED = ("binding", "llama_cpp", "ggml")
-
-
-def flagsets() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """What the source is, and every set by its name."""
-    values = tomllib.loads(FLAGS.read_text(encoding="utf-8"))
-    return {key: values.pop(key) for key in PINNED}, values
-
-
-def settings_of(flags: dict[str, str]) -> list[str]:
-    """What the build is told: slim as the wheel, and every flag of the set."""
-    return [*wheel.SETTINGS, *(f"cmake.define.{key}={value}" for key, value in flags.items())]
 
 
 def source_in(folder: Path, given: Path | None) -> Path:
@@ -57,29 +37,8 @@ def source_in(folder: Path, given: Path | None) -> Path:
     return given
 
 
-def unpack(built: Path, to: Path) -> None:
-    """The libraries of a wheel that belong into a pack."""
-    with zipfile.ZipFile(built) as archive:
-        for info in archive.infolist():
-            folder, _, name = info.filename.rpartition("/")
-            if folder == "llama_cpp/lib" and making.wanted(name):
-                (to / name).write_bytes(archive.read(info))
-
-
-def check(libraries: Path, declared: list[str] | None) -> None:
-    """Raises: SystemExit: there is an instruction that the flag set does not declare."""
-    if declared is None or platform.machine().lower() not in ("x86_64", "amd64"):
-        return
-    if shutil.which("objdump") is None:
-        print("objdump is not here: the instructions were not checked", file=sys.stderr)
-        return
-    real = {file.read_bytes(): file for file in sorted(libraries.iterdir())}.values()
-    if found := instructions.beyond(real, declared):
-        sys.exit("\n".join(found))
-
-
 def main() -> None:
-    pinned, sets = flagsets()
+    pinned, sets = wheel.flagsets()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -96,7 +55,7 @@ def main() -> None:
         work = Path(temporary)
         cache = (options.cache or work).expanduser()
         cache.mkdir(parents=True, exist_ok=True)
-        settings = settings_of(chosen["cmake"])
+        settings = wheel.settings_of(chosen["cmake"])
         try:
             source = source_in(cache, options.source)
             print(f"building {options.flagset}: this takes minutes", file=sys.stderr)
@@ -106,8 +65,8 @@ def main() -> None:
             sys.exit(f"the build of {options.flagset} failed: {reason}")
         libraries = work / "libraries"
         libraries.mkdir()
-        unpack(built, libraries)
-        check(libraries, chosen.get("instructions"))
+        wheel.unpack(built, libraries)
+        wheel.check(libraries, chosen.get("instructions"))
         facts = {key: chosen[key] for key in ("title", "backend")} | pinned
         facts["flags"] = chosen["cmake"]
         try:

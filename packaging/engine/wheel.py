@@ -1,8 +1,9 @@
-"""Builds llama-cpp-python for this machine once and keeps the wheel for the next time.
+"""Builds llama-cpp-python once and keeps the wheel for the next time.
 
 Run by ``make``; prints the path of the wheel. The source comes from the hash-locked requirements
 file, the build is slim (no vision, no HTTP client, no command-line helpers) and native, so the
 wheel is kept under a key that names everything it depends on, the processor's flags among them.
+What is given to others needs ``--flagset cpu-avx2``: a wheel for all machines like this one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ import hashlib
 import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
+import tomllib
 import venv
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import instructions
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE.parent.parent / "requirements" / "engine.txt"
@@ -26,17 +34,28 @@ SETTINGS = (
     "cmake.define.LLAMA_OPENSSL=OFF",
     f"cmake.define.CMAKE_PROJECT_llama_cpp_INCLUDE={(HERE / 'slim.cmake').as_posix()}",
 )
+FLAGS = HERE / "flags.toml"
+PINNED = ("binding", "llama_cpp", "ggml")
 
 
-def key() -> str:
-    """Names what a native build depends on: source, settings, system, processor."""
-    parts = [
-        REQUIREMENTS.read_text(),
-        (HERE / "slim.cmake").read_text(),
-        os.environ.get("CMAKE_ARGS", ""),
-    ]
+def flagsets() -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """What the source is, and every set by its name."""
+    values = tomllib.loads(FLAGS.read_text(encoding="utf-8"))
+    return {key: values.pop(key) for key in PINNED}, values
+
+
+def settings_of(flags: dict[str, str]) -> list[str]:
+    """What the build is told: slim as ever, and every flag of the set."""
+    return [*SETTINGS, *(f"cmake.define.{key}={value}" for key, value in flags.items())]
+
+
+def key(flags: dict[str, str] | None = None) -> str:
+    """Names what a build depends on: source, settings, system, and the processor or the flags."""
+    told = os.environ.get("CMAKE_ARGS", "") if flags is None else ""
+    parts = [REQUIREMENTS.read_text(), (HERE / "slim.cmake").read_text(), told]
     parts += [setting.rpartition("=")[0] for setting in SETTINGS]
-    parts += [platform.system(), platform.machine(), *platform.libc_ver(), processor_flags()]
+    parts += [platform.system(), platform.machine(), *platform.libc_ver()]
+    parts += [processor_flags()] if flags is None else settings_of(flags)[len(SETTINGS) :]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -85,6 +104,27 @@ def build(source: Path, out: Path, settings: Iterable[str], *, tools: Path) -> P
     return sorted(out.glob("*.whl"))[0]
 
 
+def check(libraries: Path, declared: list[str] | None) -> None:
+    """Raises: SystemExit: there is an instruction that the flag set does not declare."""
+    if declared is None or platform.machine().lower() not in ("x86_64", "amd64"):
+        return
+    if shutil.which("objdump") is None:
+        print("objdump is not here: the instructions were not checked", file=sys.stderr)
+        return
+    real = {file.read_bytes(): file for file in sorted(libraries.iterdir())}.values()
+    if found := instructions.beyond(real, declared):
+        sys.exit("\n".join(found))
+
+
+def unpack(built: Path, to: Path) -> None:
+    """The libraries of a wheel, each by the name it has there."""
+    with zipfile.ZipFile(built) as archive:
+        for info in archive.infolist():
+            folder, _, name = info.filename.rpartition("/")
+            if folder == "llama_cpp/lib" and name:
+                (to / name).write_bytes(archive.read(info))
+
+
 def isolation(tools: Path) -> list[str]:
     """With the build tools that are installed here; elsewhere pip fetches them."""
     here = python(tools) == sys.executable and importlib.util.find_spec("scikit_build_core")
@@ -113,16 +153,29 @@ def pip(*arguments: str, tools: Path) -> None:
 
 
 def main() -> None:
+    _, sets = flagsets()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder that keeps the wheels")
-    folder = parser.parse_args().cache.expanduser() / key()
+    parser.add_argument("--flagset", choices=sorted(sets), help="not for this processor alone")
+    options = parser.parse_args()
+    chosen = sets[options.flagset] if options.flagset else None
+    flags = chosen["cmake"] if chosen else None
+    folder = options.cache.expanduser() / key(flags)
     folder.mkdir(parents=True, exist_ok=True)
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
-        print("building the engine, once for this machine (a few minutes)", file=sys.stderr)
+        kind = options.flagset or "for this machine"
+        print(f"building the engine {kind}, once (a few minutes)", file=sys.stderr)
         fresh = folder / "building"
-        build(sdist(folder), fresh, SETTINGS, tools=folder)
+        if chosen is not None:
+            # What another build was told is no part of a named set.
+            os.environ.pop("CMAKE_ARGS", None)
+        build(sdist(folder), fresh, settings_of(flags or {}), tools=folder)
         for wheel in fresh.glob("*.whl"):
+            if chosen is not None:
+                with tempfile.TemporaryDirectory() as libraries:
+                    unpack(wheel, Path(libraries))
+                    check(Path(libraries), chosen.get("instructions"))
             wheel.replace(folder / wheel.name)
         wheels = sorted(folder.glob("*.whl"))
     sdist(folder)  # the tests take llama.cpp's test vocabulary out of it
