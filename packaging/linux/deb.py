@@ -31,6 +31,7 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import licences  # noqa: E402
+import native  # noqa: E402
 import product  # noqa: E402
 import share  # noqa: E402
 import wheelinfo  # noqa: E402
@@ -84,26 +85,6 @@ def install(wheels: Path, site: Path) -> None:
         subprocess.run([*pip, *found, "-r", str(ROOT / "requirements" / lock)], check=True)
     subprocess.run([*pip, *map(str, own)], check=True)
     tidy(site)
-
-
-def refuse_native(site: Path) -> None:
-    """An engine for this machine's own processor ends on most others with an illegal instruction.
-
-    Raises:
-        SystemExit: it uses more than AVX2, which every build for others has to be limited to.
-    """
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from corral.engine.llama import library\n"
-        "print(library.system_info())"
-    )
-    ask = [sys.executable, "-I", "-c", program, str(site)]
-    told = subprocess.run(ask, capture_output=True, check=True, text=True).stdout
-    if "AVX512" in told:
-        sys.exit(
-            "This engine was built for the processor of this machine, and others could not run "
-            f"it; take a portable wheel, or say --native. It says: {told.strip()}"
-        )
 
 
 def tidy(site: Path) -> None:
@@ -268,7 +249,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         install(chosen.wheels, Path(folder))
         if not chosen.native:
-            refuse_native(Path(folder))
+            native.refuse(Path(folder))
         print(build(Path(folder), chosen.out, python=chosen.python, architecture=architecture))
 
 
