@@ -61,12 +61,13 @@ $(VENV)/.dev: $(VENV)/.app requirements/dev.txt
 	@touch $@
 
 lock: $(VENV)/.dev
-	$(PIP) install uv
+	$(INSTALL) requirements/offline.txt
 	$(LOCK) pyproject.toml --no-emit-package llama-cpp-python -o requirements/app.txt
 	$(LOCK) pyproject.toml --extra dev --no-emit-package llama-cpp-python -o requirements/dev.txt
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) requirements/engine.in --no-deps -o requirements/engine.txt
 	$(LOCK) requirements/freeze.in -o requirements/freeze.txt
+	$(LOCK) requirements/offline.in -o requirements/offline.txt
 	$(LOCK) requirements/starter.in --no-deps -o requirements/starter.txt
 
 picture: $(VENV)/.dev
