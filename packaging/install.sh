@@ -47,6 +47,7 @@ attempt() { # WHAT COMMAND…: ends in one plain line if the command fails
     code=1 reason=$(say "$said" | sed -n 's/^[[:space:]]*\(.*[^[:space:]].*\)$/\1/p' | tail -n 1)
     case $said in
         *'No space left'* | *'isk quota'* | *'os error 28'*) code=4 reason='the disk is full' ;;
+        *ensurepip*) reason='this Python has no venv; Debian and Ubuntu have it as python3-venv' ;;
         *HASHES* | *'ash mismatch'*) code=7 reason='a wheel is not what requirements.lock says' ;;
     esac
     stop $code "$what failed: $reason" "$changed VERBOSE=1 shows all that was said."

@@ -55,7 +55,10 @@ def key(flags: dict[str, str] | None = None) -> str:
     parts = [REQUIREMENTS.read_text(), (HERE / "slim.cmake").read_text(), told]
     parts += [setting.rpartition("=")[0] for setting in SETTINGS]
     parts += [platform.system(), platform.machine(), *platform.libc_ver()]
-    parts += [processor_flags()] if flags is None else settings_of(flags)[len(SETTINGS) :]
+    if flags is None or flags.get("GGML_NATIVE") != "OFF":
+        parts.append(processor_flags())
+    if flags is not None:
+        parts += settings_of(flags)[len(SETTINGS) :]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -111,8 +114,13 @@ def check(libraries: Path, declared: list[str] | None) -> None:
     if shutil.which("objdump") is None:
         print("objdump is not here: the instructions were not checked", file=sys.stderr)
         return
-    real = {file.read_bytes(): file for file in sorted(libraries.iterdir())}.values()
-    if found := instructions.beyond(real, declared):
+    # Wheels hold links as copies, and beside libraries what compilers want of them.
+    real = {
+        file.read_bytes(): file
+        for file in sorted(libraries.iterdir())
+        if {".so", ".dylib", ".dll"} & set(file.suffixes)
+    }
+    if found := instructions.beyond(real.values(), declared):
         sys.exit("\n".join(found))
 
 
