@@ -310,7 +310,9 @@ stop_if_running() {
 }
 
 emptied() { # FOLDER…: those below the prefix that hold nothing any more, and their parents
-    for folder in "$@"; do (cd "$prefix" && rmdir -p "${folder#"$prefix"/}") 2>/dev/null; done
+    for folder in "$@"; do
+        case $folder in "$prefix"/*) (cd "$prefix" && rmdir -p "${folder#"$prefix"/}") 2>/dev/null ;; esac
+    done
 }
 
 known() { # KIND PATH: whether a line of the receipt can be one
@@ -356,8 +358,7 @@ print(*(f"  {x}" for x in (p.config, p.data, p.cache, p.logs) if x.exists()), se
         pipx) attempt 'pipx uninstall' pipx uninstall corral ;;
     esac
     while read -r kind path; do removed "$kind" "$path"; done <"$receipt"
-    rm -rf "$lib"/env-* "$lib"/cache.* "$lib/tools"
-    rm -f "$receipt" "$receipt.new"
+    rm -rf "$lib"/env-* "$lib"/cache.* "$lib/tools" "$receipt.new" "$receipt"
     emptied "$lib"
     say 'corral is removed.'
 }

@@ -58,9 +58,12 @@ def model(file: Path, texts: Path | None) -> Model:
     Raises:
         SystemExit: one of them is not there, or not whole: nobody may pass weights on without it.
     """
-    if not file.is_file():
-        sys.exit(f"{file} is not there")
-    found = sorted(path for path in texts.iterdir() if path.is_file()) if texts else []
+    for path, right in ((file, file.is_file()), (texts, texts is None or texts.is_dir())):
+        if not right:
+            sys.exit(f"{path} is not there")
+    if file.suffix != ".gguf":
+        sys.exit(f"{file.name} is not a .gguf file")
+    found = sorted(path for path in texts.glob("[!.]*") if path.is_file()) if texts else []
     found = [path for path in found if path.stat().st_size and path.suffix != ".gguf"]
     if not found:
         sys.exit(
@@ -106,7 +109,7 @@ def make(
     shutil.copytree(wheels, folder / "wheels")
     extra = [_uv(uv, folder), *_packs(packs, folder), *_models(models, folder)]
     text = "".join(lock.read_text(encoding="utf-8") for lock in locks)
-    (folder / "requirements.lock").write_text(text + "".join(_own(wheels)), encoding="utf-8")
+    _write(folder / "requirements.lock", text + "".join(_own(wheels)))
     for script in (PACKAGING / "install.sh", PACKAGING / "install.ps1", HERE / "extras.py"):
         shutil.copyfile(script, folder / script.name)
     (folder / "install.sh").chmod(0o755)
@@ -118,8 +121,8 @@ def make(
         licences.collect(everything, folder / "licenses")
     sbom.write(wheels, folder / "sbom.cdx.json", extra)
     about = json.dumps(_manifest(folder, uv, pythons), indent=2)
-    (folder / "MANIFEST.json").write_text(about + "\n", encoding="utf-8")
-    (folder / SUMS).write_text("".join(_sums(folder)), encoding="utf-8")
+    _write(folder / "MANIFEST.json", about + "\n")
+    _write(folder / SUMS, "".join(_sums(folder)))
 
 
 def _own(wheels: Path) -> Iterator[str]:
@@ -199,6 +202,10 @@ def _manifest(folder: Path, uv: Path, pythons: Sequence[str]) -> dict[str, Any]:
             path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)
         },
     }
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -169,6 +169,9 @@ def test_no_model_goes_without_its_licence(tmp_path: Path, monkeypatch: pytest.M
     for texts in (None, tmp_path / "texts"):
         with pytest.raises(SystemExit, match=r"some.gguf has no licence"):
             bundle.model(model, texts)
+    for file, texts in ((tmp_path / "no.gguf", None), (model, tmp_path / "nowhere")):
+        with pytest.raises(SystemExit, match="is not there"):
+            bundle.model(file, texts)
     (tmp_path / "texts" / "LICENSE.txt").write_text("text")
     assert [path.name for path in bundle.model(model, tmp_path / "texts").texts] == ["LICENSE.txt"]
     families = tomllib.loads(find_catalogue().read_text())["family"]
