@@ -4,7 +4,8 @@
 #   powershell -ExecutionPolicy Bypass -File install.ps1 [-Yes] [-DryRun] [-Uninstall] [-Prefix DIR]
 #
 # Everything lies below Prefix: env-VERSION.N is the program and is never changed afterwards,
-# bin\corral.cmd starts it, receipt says what there is, and nothing else is ever removed.
+# bin\corral.cmd and the Start menu's corral start it, receipt says what there is, and nothing else
+# is ever removed.
 [CmdletBinding()]
 param(
     [string]$Prefix = '',
@@ -173,6 +174,9 @@ function Install-Bundle {
     }
     Get-ChildItem -LiteralPath $Prefix -Directory -Filter 'env-*' | Where-Object { $_.FullName -ne $Fresh } |
         Remove-Item -Recurse -Force -ErrorAction SilentlyContinue
+    # Into the Start menu, and into the receipt: it names the program of this version.
+    $Menu = & "$Here\shortcut.ps1" -Program "$Fresh\Scripts\corral.exe"
+    if ($Menu) { [IO.File]::AppendAllText($Receipt, "menu $Menu`r`n") }
     & "$Fresh\Scripts\python.exe" -I "$Here\extras.py" $Here $Receipt
     if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
     Write-Host "corral $($Manifest.version) is installed: $Prefix\bin\corral.cmd"
@@ -243,6 +247,8 @@ function Uninstall-Corral {
             Stop-Here 7 "$Receipt names ${Path}: it is not as it was written" 'Nothing was removed.'
         }
     }
+    # Nobody else writes a link of that name.
+    $Paths += @(Read-Receipt 'menu' | Where-Object { (Split-Path -Leaf $_) -eq 'corral.lnk' })
     Write-Host 'This goes:'
     $Paths + @(Read-Receipt 'env') | ForEach-Object { Write-Host "  $_" }
     Write-Host 'This stays where it lies: conversations, settings, models and logs.'

@@ -10,9 +10,7 @@ named. The same input gives the same bytes. Prints what was made.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import platform
 import shutil
 import sys
 import tempfile
@@ -33,6 +31,7 @@ import native  # noqa: E402
 import product  # noqa: E402
 import sbom  # noqa: E402
 import share  # noqa: E402
+import sums  # noqa: E402
 import wheel as engine_wheel  # noqa: E402
 import wheelhouse  # noqa: E402
 
@@ -40,8 +39,6 @@ from corral.engine.packs import binding, checking  # noqa: E402
 from corral.engine.packs.manifest import Manifest  # noqa: E402
 from corral.errors import CorralError  # noqa: E402
 from corral.models.catalog import Catalog, find_catalogue  # noqa: E402
-
-SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def model(file: Path, texts: Path | None) -> Model:
             f"{file.name} has no licence beside it, and goes nowhere without one: --licence FOLDER"
         )
     catalog = Catalog.load(find_catalogue())
-    known = catalog.by_sha256(_sha256(file)) or catalog.by_file(file.name, file.stat().st_size)
+    known = catalog.by_sha256(sums.sha256(file)) or catalog.by_file(file.name, file.stat().st_size)
     licence = catalog.licence(known[0].licence) if known else None
     missing = set(licence.files if licence else ()) - {path.name for path in found}
     if licence is not None and missing:
@@ -79,8 +76,7 @@ def model(file: Path, texts: Path | None) -> Model:
 
 
 def name() -> str:
-    system = f"{platform.system()}-{platform.machine()}".lower()
-    return f"corral-{product.VERSION}-{system}-offline"
+    return f"corral-{product.VERSION}-{product.system()}-offline"
 
 
 def make(
@@ -110,7 +106,10 @@ def make(
     extra = [_uv(uv, folder), *_packs(packs, folder), *_models(models, folder)]
     text = "".join(lock.read_text(encoding="utf-8") for lock in locks)
     _write(folder / "requirements.lock", text + "".join(_own(wheels)))
-    for script in (PACKAGING / "install.sh", PACKAGING / "install.ps1", HERE / "extras.py"):
+    scripts = [PACKAGING / "install.sh", PACKAGING / "install.ps1", HERE / "extras.py"]
+    if sys.platform == "win32":
+        scripts.append(PACKAGING / "windows" / "shortcut.ps1")
+    for script in scripts:
         shutil.copyfile(script, folder / script.name)
     (folder / "install.sh").chmod(0o755)
     share.write(folder / "share")
@@ -122,7 +121,7 @@ def make(
     sbom.write(wheels, folder / "sbom.cdx.json", extra)
     about = json.dumps(_manifest(folder, uv, pythons), indent=2)
     _write(folder / "MANIFEST.json", about + "\n")
-    _write(folder / SUMS, "".join(_sums(folder)))
+    sums.write(folder)
 
 
 def _own(wheels: Path) -> Iterator[str]:
@@ -132,7 +131,8 @@ def _own(wheels: Path) -> Iterator[str]:
         if len(paths) != 1:
             sys.exit(f"{wheels} has to hold one wheel of {found.replace('_', '-')}")
         version = paths[0].name.split("-")[1]
-        yield f"{found.replace('_', '-')}=={version} \\\n    --hash=sha256:{_sha256(paths[0])}\n"
+        digest = sums.sha256(paths[0])
+        yield f"{found.replace('_', '-')}=={version} \\\n    --hash=sha256:{digest}\n"
 
 
 def _uv(wheel: Path, folder: Path) -> sbom.Component:
@@ -148,7 +148,7 @@ def _uv(wheel: Path, folder: Path) -> sbom.Component:
     target.chmod(0o755)
     version = wheel.name.split("-")[1]
     purl = f"pkg:pypi/uv@{version}"
-    return sbom.Component("uv", version, purl, "MIT OR Apache-2.0", _sha256(target))
+    return sbom.Component("uv", version, purl, "MIT OR Apache-2.0", sums.sha256(target))
 
 
 def _packs(packs: Sequence[Path], folder: Path) -> Iterator[sbom.Component]:
@@ -168,7 +168,7 @@ def _models(models: Sequence[Model], folder: Path) -> Iterator[sbom.Component]:
         place.mkdir(parents=True)
         for path in (one.file, *one.texts):
             shutil.copyfile(path, place / path.name)
-        digest = _sha256(one.file)
+        digest = sums.sha256(one.file)
         purl = f"pkg:generic/{one.file.stem}@{digest[:12]}"
         terms = f"see {one.texts[0].name}"
         yield sbom.Component(one.file.name, digest[:12], purl, terms, digest)
@@ -190,7 +190,7 @@ def _manifest(folder: Path, uv: Path, pythons: Sequence[str]) -> dict[str, Any]:
         "built": product.epoch(),
         "engine": {
             "wheel": engine.name,
-            "sha256": _sha256(engine),
+            "sha256": sums.sha256(engine),
             "llama_cpp": pinned["llama_cpp"],
             "ggml": pinned["ggml"],
             "native": native.is_native(engine),
@@ -212,16 +212,6 @@ def _files(folder: Path) -> list[Path]:
     """Sorted as ``LC_ALL=C sort`` does."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(found, key=lambda path: path.as_posix().encode())
-
-
-def _sums(folder: Path) -> Iterator[str]:
-    for path in _files(folder):
-        yield f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ def run(folder: Path, *arguments: str, shell: list[str] | None = None) -> tuple[
 
 def mend_sums(folder: Path) -> None:
     (folder / "SHA256SUMS").unlink()
-    (folder / "SHA256SUMS").write_text("".join(bundle._sums(folder)))
+    bundle.sums.write(folder)
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -176,7 +176,7 @@ def test_no_model_goes_without_its_licence(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in bundle.model(model, tmp_path / "texts").texts] == ["LICENSE.txt"]
     families = tomllib.loads(find_catalogue().read_text())["family"]
     known = next(one for one in families.values() if one["licence"] == "llama2")["files"][0]
-    monkeypatch.setattr(bundle, "_sha256", lambda path: known["sha256"])
+    monkeypatch.setattr(bundle.sums, "sha256", lambda path: known["sha256"])
     with pytest.raises(SystemExit, match=r"wants beside some.gguf: Notice, USE_POLICY.md"):
         bundle.model(model, tmp_path / "texts")
 
