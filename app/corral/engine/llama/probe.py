@@ -39,7 +39,7 @@ TINY, TINY_OPERATIONS = 64, 256
 REPEATS = 2
 ROUNDS = 2
 LONG = 0.1
-"""Seconds after which a run is not repeated: an engine without vector instructions takes minutes."""
+"""Seconds after which a run is not repeated: else engines without vectors take minutes."""
 BYTE = 0x3C
 """Fills weights and vectors: as a number an an ordinary one in every type."""
 
