@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "linux")]
 
 import archive  # noqa: E402
+import native  # noqa: E402
 import product  # noqa: E402
 import share  # noqa: E402
 
@@ -42,7 +44,10 @@ def freeze(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="where the archive goes")
-    out = parser.parse_args().out
+    parser.add_argument("--native", action="store_true", help="for processors like this one only")
+    chosen = parser.parse_args()
+    if not chosen.native:
+        native.refuse(Path(sysconfig.get_path("platlib")))
     with tempfile.TemporaryDirectory() as folder:
         program = freeze(Path(folder))
         if sys.platform == "linux":
@@ -51,10 +56,10 @@ def main() -> None:
         if sys.platform == "win32":
             shutil.copy(HERE.parent / "windows" / "shortcut.ps1", program)
             # Explorer and winget make the folder themselves.
-            packed = out / f"{name}.zip"
+            packed = chosen.out / f"{name}.zip"
             archive.pack_zip(program, packed, below=False)
         else:
-            packed = out / f"{name}.tar.gz"
+            packed = chosen.out / f"{name}.tar.gz"
             archive.pack(program, packed)
         print(packed)
 

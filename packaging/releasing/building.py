@@ -63,11 +63,11 @@ def build(out: Path, wheels: Path, wanted: Wanted) -> list[Path]:
         licences.collect(stage, work / "licences", strict=True)
         archive.pack(work / "licences", made / f"{name}-licences.tar.gz")
         sbom.write(stage, made / f"{name}.cdx.json")
+        native = ["--native"] if wanted.native else []
         if wanted.deb:
-            native = ["--native"] if wanted.native else []
             _run("linux/deb.py", "--wheels", str(stage), "--out", str(made), *native)
         if wanted.portable:
-            _run("pyinstaller/build.py", "--out", str(made))
+            _run("pyinstaller/build.py", "--out", str(made), *native)
         if wanted.bundle is not None:
             _run("offline/bundle.py", "--out", str(made), *shlex.split(wanted.bundle))
         out.mkdir(parents=True, exist_ok=True)
