@@ -343,38 +343,42 @@ async def test_two_that_do_not_fit_together_are_never_in_memory_together(
 async def test_two_real_models_answer_and_a_killed_one_does_not_stop_the_other(
     scene: Scene, tmp_path: Path
 ) -> None:
+    file = tiny_llama(tmp_path / "patient.gguf", n_layer=4, context=32_768)
+    scene.library.import_file(file, format="llama-2", name="patient")
     engine = Engine(tmp_path / "engine.log")
     chatting = Chatting(scene.store, scene.library, engine, Settings())
     try:
-        who = contenders(["large", "small"], base=SHORT)
+        who = contenders(["patient", "small"], base=SHORT)
         comparison = Comparison(
             chatting, scene.store.conversation(scene.conversation), "What is a llama?", who
         )
-        large, small = await scene.run(comparison)
-        for one in (large, small):
+        patient, small = await scene.run(comparison)
+        for one in (patient, small):
             assert one.error is None and one.answer is not None and one.answer.usage is not None
             assert one.answer.usage["completion_tokens"] == 6
             assert one.memory > 10_000_000
         assert comparison.question is not None
         before = len(scene.store.messages(scene.conversation))
-        endless = Options(parameters={"max_tokens": 400, "n_ctx": 512, "temperature": 1})
+        # The first one, still in memory, writes as long as it takes to kill it: at temperature 0 it
+        # repeats itself, and its end is never the likeliest.
+        first, second = contenders(["patient", "small"], base=SHORT)
+        long = {"max_tokens": 30_000, "n_ctx": 32_768, "temperature": 0}
+        endless = replace(first, options=replace(first.options, parameters=long))
         again = Comparison(
             chatting,
             scene.store.conversation(scene.conversation),
             comparison.question,
-            contenders(["large", "small"], base=endless),
+            [endless, second],
         )
         killed = ""
         async for event in again:
             if isinstance(event, Told) and isinstance(event.event, Words) and not killed:
                 killed = event.entry.label
-                host = engine._pool.hosts[0]
-                os.kill(host.worker.pid, signal.SIGKILL)
-        first = next(one for one in again.entries if one.label == killed)
-        (other,) = [one for one in again.entries if one is not first]
-        assert first.error is not None and first.answer is not None
-        assert first.answer.status == "failed"
-        assert other.error is None and other.answered
+                os.kill(engine._pool.hosts[0].worker.pid, signal.SIGKILL)
+        patient, small = again.entries
+        assert killed == patient.label and patient.error is not None and patient.answer is not None
+        assert patient.answer.status == "failed"
+        assert small.error is None and small.answered
         assert len(scene.store.messages(scene.conversation)) == before + 2
     finally:
         await engine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,10 @@ def arena(c: Chat) -> CompareScreen:
 
 
 async def picker(c: Chat) -> ContendersScreen:
-    await c.until(lambda: isinstance(c.app.screen, ContendersScreen) and "answer" in c.text())
+    """The choice, once it has read what there is and counts the answers."""
+    await c.until(
+        lambda: isinstance(c.app.screen, ContendersScreen) and re.search(r"\d answer", c.text())
+    )
     assert isinstance(c.app.screen, ContendersScreen)
     return c.app.screen
 
@@ -64,32 +68,32 @@ async def test_from_the_choice_to_the_answer(tmp_path: Path, size: tuple[int, in
         c.screen.transcript.focus()
         await c.pilot.press("v")
         chooser = await picker(c)
-        assert "✓ tiny-llama" in c.text() and "1 answer" in c.text()
+        await c.until(lambda: "✓ tiny-llama" in c.text() and "1 answer" in c.text())
         await c.pilot.press("enter")
         await c.until(lambda: "Choose two or more" in c.text())
         await c.pilot.press("space", "enter")  # "other" is the first one in the list
         await began(c)
         assert chooser not in c.app.screen_stack
         # While the first one is written, the other waits; both where there is room for both.
-        await c.until(lambda: "first words" in c.text())
-        assert ("waiting for its turn" in c.text()) == (size[0] == 120)
-        assert ("2 tiny-llama ·" in c.text()) == (size[0] < 120)
-        assert "Esc stop all" in c.text() and "\x1b" not in c.text()
+        await c.until(lambda: "first words" in c.text() and "Esc stop all" in c.text())
+        await c.until(lambda: ("waiting for its turn" in c.text()) == (size[0] == 120))
+        await c.until(lambda: ("2 tiny-llama ·" in c.text()) == (size[0] < 120))
+        assert "\x1b" not in c.text()
         await c.pilot.press("enter")
         await c.until(lambda: "when all have ended" in c.text())
         c.engine.go_on()
         await finished(c)
         await c.until(lambda: "first words and more" in c.text())
-        assert "▸ other" in c.text() and "41.2" in c.text()
+        await c.until(lambda: "▸ other" in c.text() and "41.2" in c.text())
         assert ("4.10 GB" in c.text()) == (size[0] >= 80)
-        # The other one is looked at, scrolled, and taken.
-        await c.pilot.press("2")
+        # The other one is looked at, scrolled, and taken. While it is written its end is shown.
+        await c.pilot.press("2", "home")
         await c.until(lambda: "line 1" in c.text())
         await c.pilot.click(".tabs" if size[0] < 120 else "Pane", offset=(3, 0))
         await c.until(lambda: "▸ other" in c.text() and "first words" in c.text())
         await c.pilot.press("right")
         await c.until(lambda: "line 1" in c.text())
-        assert "▸ tiny-llama" in c.text()
+        await c.until(lambda: "▸ tiny-llama" in c.text())
         assert ("first words" in c.text()) == (size[0] == 120)
         await c.pilot.press("end")
         await c.until(lambda: "line 39" in c.text())
