@@ -171,6 +171,16 @@ def parts_with(
     return NeverAsking(paths, settings, store, library, engine, chatting, hub, downloads, fitter)
 
 
+def let_toasts_stay(app: CorralApp) -> None:
+    """Whoever waits for one on a busy machine must not come after its four seconds."""
+    told = app.notify
+
+    def notify(message: str, **options: Any) -> None:
+        told(message, **{**options, "timeout": 10 * PATIENCE})
+
+    app.notify = notify  # type: ignore[method-assign]
+
+
 @contextlib.asynccontextmanager
 async def chat(
     folder: Path,
@@ -225,6 +235,7 @@ async def chat(
         native_copy=copy,
         environment=environment if environment is not None else {"TERM": "xterm-256color"},
     )
+    let_toasts_stay(app)
     seen: list[TextualMessage] = []
     try:
         async with app.run_test(size=size, notifications=True, message_hook=seen.append) as pilot:

@@ -25,7 +25,8 @@ LONG = [f"line {number}\n" for number in range(40)]
 
 
 def asked(history: History) -> None:
-    history.conversation("Llamas", (HOSTILE, "as before"))
+    # Where it names none, a model that is taken in a moment later may be the one that answers.
+    history.conversation("Llamas", (HOSTILE, "as before"), model="tiny-llama")
 
 
 async def models(c: Chat, *names: str) -> None:
