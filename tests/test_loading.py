@@ -346,7 +346,14 @@ async def test_every_way_that_ended_for_memory_is_left_out_the_next_time(scene: 
     assert finished(await scene.ask(scene.chatting())).error is None
     assert finished(await scene.ask(scene.chatting())).error is None
     assert contexts(scene.engine) == [4096, 2048, 1024, 1024]
-    # Naming the model is the wish to try all of them again.
+    # Where none is left, the error says how to try again. Naming the model is the wish to.
+    scene.engine.load_errors = [KILLED] * 9
+    assert finished(await scene.ask(scene.chatting())).error is not None
+    tried = len(scene.engine.loads)
+    error = finished(await scene.ask(scene.chatting())).error
+    assert isinstance(error, OutOfMemory) and "to try anyway" in error.hint
+    assert len(scene.engine.loads) == tried
+    scene.engine.load_errors = []
     named = Options(model="smollm2-135m-instruct")
     assert finished(await scene.ask(scene.chatting(), named)).error is None
     assert contexts(scene.engine)[-1] == 4096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def test_each_problem_is_named_and_the_rest_is_used(file: Path) -> None:
     assert len(problems) == 3
     for line, key in ((1, "theme"), (3, "nonsense"), (6, "engine.threads")):
         assert any(f"line {line}, key {key}" in problem for problem in problems)
+
+
+def test_settings_of_a_newer_corral_are_left_alone(file: Path) -> None:
+    file.parent.mkdir()
+    content = "later = 1\n\n[engine]\nwarp = 9\n\n[quantum]\nx = 1\n"
+    file.write_text(content)
+    found, problems = load(file)
+    assert found == Settings()
+    assert sorted(problems) == [
+        f"config.toml line {line}, key {key}: this corral has no such setting and leaves it alone"
+        for line, key in ((1, "later"), (4, "engine.warp"), (6, "quantum"))
+    ]
+    assert save(file, "theme", "puna")
+    assert tomllib.loads(file.read_text()) == {**tomllib.loads(content), "theme": "puna"}
 
 
 def test_a_file_that_lies_elsewhere_stays_there(file: Path, tmp_path: Path) -> None:

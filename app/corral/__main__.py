@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from corral import program
+from corral import program, standing
 
 
 def main() -> None:
     """Entry point of the ``corral`` command."""
+    standing.see_to_it()
     if sys.getfilesystemencoding() != "utf-8":
         from corral.terminal import start_in_utf8
 

@@ -26,7 +26,10 @@ class Paths:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Paths:
         """Below ``CORRAL_HOME`` when that is set, else where the platform keeps such things."""
         if home := environment.get("CORRAL_HOME"):
-            root = Path(home).expanduser().absolute()
+            root = Path(home)
+            with contextlib.suppress(RuntimeError):  # ~nobody
+                root = root.expanduser()
+            root = root.absolute()
             return cls(root / "config", root / "data", root / "cache", root / "logs")
         dirs = platformdirs.PlatformDirs("corral", appauthor=False)
         return cls(

@@ -130,9 +130,11 @@ def load(path: Path) -> tuple[Settings, list[str]]:
         except ValidationError as error:
             for detail in error.errors():
                 keys = [str(part) for part in detail["loc"]]
+                reason = f"{detail['msg'].removeprefix('Value error, ')}; the default is used"
+                if detail["type"] == "extra_forbidden":  # Of a newer corral, or misspelt.
+                    reason = "this corral has no such setting and leaves it alone"
                 problems.append(
-                    f"{path.name} line {_line_of(text, keys)}, key {'.'.join(keys)}: "
-                    f"{detail['msg']}; the default is used"
+                    f"{path.name} line {_line_of(text, keys)}, key {'.'.join(keys)}: {reason}"
                 )
                 _drop(values, keys)
 

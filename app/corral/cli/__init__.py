@@ -29,7 +29,14 @@ class _Lazy(click.Group):
                 # Into a file or a pipe the same bytes go on every system.
                 newline = None if terminal else "\n"
                 stream.reconfigure(encoding=encoding, errors="replace", newline=newline)
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # What click writes itself: help, a version, wrong usage.
+            from corral.cli.output import no_room, report
+
+            if full := no_room(error):
+                sys.exit(report(full, as_json=False))
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(manual.commands())

@@ -30,9 +30,27 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line beside the output, on stderr."""
-    sys.stderr.write(clean(text) + "\n")
-    sys.stderr.flush()
+    """A line beside the output, on stderr; where nothing can be written there, nobody reads it."""
+    try:
+        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        silence(2)  # What is left would fail again at the end, and change the exit code.
+
+
+def silence(number: int) -> None:
+    """Let a stream lead nowhere from now on."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, number)
+    os.close(null)
+
+
+def no_room(error: BaseException) -> DoesNotFit | None:
+    """What to say where that was the reason, and then nothing more is written to stdout."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    silence(1)  # Nor is there room for what else would be written there, an object of JSON say.
+    return DoesNotFit("There is no room left for the output", title="The disk is full")
 
 
 def table(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> None:
@@ -75,13 +93,10 @@ def errors(*, as_json: bool = False, paths: Callable[[], Paths]) -> Iterator[Non
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output went away, which is its right: say nothing, also not at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        silence(1)
         sys.exit(0)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            # Nor is there room for what else would be written there, an object of JSON say.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            full = DoesNotFit("There is no room left for the output", title="The disk is full")
+        if full := no_room(error):
             sys.exit(report(full, as_json=False))
         if replaced():
             gone = CorralError(REPLACED, hint=REPLACED_HINT, title="Not the same program any more")

@@ -267,7 +267,9 @@ class Loader:
             return None
         name = shorten(plan.model.name, 60)
         if crash.memory and self._fitter is not None:
-            return OutOfMemory(f"Loading {name} like this ended the engine the last time")
+            return OutOfMemory(
+                f"Loading {name} like this ended the engine the last time", hint=ANYWAY
+            )
         raise EngineError(
             f"{name} is not loaded by itself, because that ended the engine the last time: "
             f"{crash.said}",
