@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
 from tests.support.chat_app import History, chat
 from tests.support.scripted_engine import Script
 
 from corral.errors import EngineDied
+from corral.tui.widgets.markdown import AnswerMarkdown
 
 
 async def test_a_message_is_stored_and_its_answer_is_shown(tmp_path: Path) -> None:
@@ -36,6 +39,33 @@ async def test_words_are_shown_while_they_come(tmp_path: Path) -> None:
         await c.settled()
         assert "One two three" in c.text()
         assert "Esc stops" not in c.text()
+
+
+async def test_words_on_their_way_are_not_lost_by_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer ends while its first words are being put into the widget."""
+    going, go_on = asyncio.Event(), asyncio.Event()
+    grow = AnswerMarkdown._grow
+
+    async def slowly(self: AnswerMarkdown, more: str) -> None:
+        if "early" in more:
+            going.set()
+            await go_on.wait()
+        await grow(self, more)
+
+    monkeypatch.setattr(AnswerMarkdown, "_grow", slowly)
+    async with chat(tmp_path, Script(["early words"], hold_after=1)) as c:
+        await c.send("Count")
+        await c.until(going.is_set)
+        c.engine.go_on()
+        # The screen waits for them now, and a pilot would wait for the screen.
+        while c.app.turns.live:
+            await asyncio.sleep(0.01)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        go_on.set()
+        await c.until(lambda: "early words" in c.text() and "1 token" in c.text())
 
 
 async def test_escape_stops_and_keeps_the_words(tmp_path: Path) -> None:

@@ -53,7 +53,11 @@ class Drafting(Screen[None]):
     def _on_prompt_changed(self) -> None:
         self.tell_note()
         if self._draft_timer is None:
-            self._draft_timer = self.set_timer(DRAFT_PAUSE, self.save_draft)
+            self._draft_timer = self.set_timer(DRAFT_PAUSE, self._draft_due)
+
+    async def _draft_due(self) -> None:
+        self._draft_timer = None  # It rings now: to stop it would cancel this very call.
+        await self.save_draft()
 
     @property
     def draft(self) -> str:

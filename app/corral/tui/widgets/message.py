@@ -227,7 +227,10 @@ class AnswerView(MessageView):
     async def settle(self, message: Message) -> None:
         """The turn has ended: show all of it, and how it ended."""
         if self._timer is not None:
-            self._timer.stop()
+            # A timer that is stopped cancels its own call, and words would be lost that are on
+            # their way into the Markdown widget.
+            async with self._writing:
+                self._timer.stop()
         live = self._live
         if live is not None:
             await self._flush(live, everything=True)
