@@ -28,22 +28,32 @@ def one(history: History) -> None:
     history.conversation("Llama vs alpaca", ("What is the difference?", TABLE))
 
 
-def assert_whole(c: Chat) -> None:
-    """The box is closed on all sides, and every line is as wide as the terminal."""
-    lines = lines_of(c.app)
-    assert len(lines) == c.app.size.height
-    assert any("╭" in line and "╮" in line for line in lines)
-    assert any("╰" in line and "╯" in line for line in lines)
-    assert "Enter send" in lines[-1]
-    assert "▲" in lines[0]
+async def whole(c: Chat) -> None:
+    """Until the box is closed on all sides, and every line is as wide as the terminal: the parts of
+    a screen may be painted one after the other."""
+
+    def is_whole() -> bool:
+        lines = lines_of(c.app)
+        return (
+            len(lines) == c.app.size.height
+            and any("╭" in line and "╮" in line for line in lines)
+            and any("╰" in line and "╯" in line for line in lines)
+            and "Enter send" in lines[-1]
+            and "▲" in lines[0]
+        )
+
+    await c.until(is_whole)
+
+
+def last_line(c: Chat) -> str:
+    return c.text().splitlines()[-1]
 
 
 @pytest.mark.parametrize("size", [(120, 36), (80, 24), (79, 24), (60, 20), (40, 12), (20, 5)])
 async def test_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     async with chat(tmp_path, Script(["Some words."]), fill=one, size=size) as c:
         if size >= (40, 12):
-            await c.until(lambda: "Enter send" in c.text())
-            assert_whole(c)
+            await whole(c)
         await c.send("And?")
         await c.settled()
         if size >= (60, 20):
@@ -53,18 +63,18 @@ async def test_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
             await c.pilot.pause()
         assert c.app.is_running
         if size >= (40, 12):
-            await c.until(lambda: len(lines_of(c.app)) == size[1] and "Enter send" in c.text())
-            assert_whole(c)
+            await c.until(lambda: len(lines_of(c.app)) == size[1])
+            await whole(c)
 
 
 @pytest.mark.parametrize("theme", ["altiplano", "puna", "terminal", "nord", "ansi-light"])
 async def test_themes(tmp_path: Path, theme: str) -> None:
     async with chat(tmp_path, Script(["`x`"]), fill=one, settings=Settings(theme=theme)) as c:
         assert c.app.theme == theme
-        assert_whole(c)
+        await whole(c)
         await c.send("And?")
         await c.settled()
-        assert "def f() -> int:" in c.text()
+        await c.until(lambda: "def f() -> int:" in c.text())
 
 
 async def test_the_theme_is_kept(tmp_path: Path) -> None:
@@ -72,7 +82,7 @@ async def test_the_theme_is_kept(tmp_path: Path) -> None:
         c.app.theme = "puna"
         await c.until(c.paths.settings_file.exists)
         assert tomllib.loads(c.paths.settings_file.read_text()) == {"theme": "puna"}
-        assert "def f() -> int:" in c.text()
+        await c.until(lambda: "def f() -> int:" in c.text())
 
 
 async def test_an_unknown_theme_is_told(tmp_path: Path) -> None:
@@ -85,18 +95,17 @@ async def test_without_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("NO_COLOR", "1")
     async with chat(tmp_path, fill=one) as c:
         assert c.app.no_color
-        shown = c.text()
-        assert "▌ What is the difference?" in shown
-        assert "▸ Llama vs alpaca" in shown
-        assert "○ tiny-llama" in shown
+        await c.until(lambda: "▌ What is the difference?" in c.text())
+        await c.until(lambda: "▸ Llama vs alpaca" in c.text())
+        await c.until(lambda: "○ tiny-llama" in c.text())
 
 
 async def test_the_model_and_its_place(tmp_path: Path) -> None:
     async with chat(tmp_path, gpu_layers=33) as c:
         await c.send("Hello")
         await c.settled()
-        assert "● tiny-llama · GPU 33/33 layers · 41.2 tok/s" in c.text()
-        assert "context ▰▱▱▱▱▱▱▱▱▱" in c.text()
+        await c.until(lambda: "● tiny-llama · GPU 33/33 layers · 41.2 tok/s" in c.text())
+        await c.until(lambda: "context ▰▱▱▱▱▱▱▱▱▱" in c.text())
 
 
 async def test_the_palette(tmp_path: Path) -> None:
@@ -117,17 +126,15 @@ async def test_the_palette(tmp_path: Path) -> None:
 
 async def test_the_footer_says_what_works_where(tmp_path: Path) -> None:
     async with chat(tmp_path, Script(["One "], hold_after=1), fill=one) as c:
-        assert c.text().splitlines()[-1].startswith(" Enter send   ^J newline")
+        await c.until(lambda: last_line(c).startswith(" Enter send   ^J newline"))
         c.screen.transcript.focus()
-        await c.pilot.pause()
-        assert (
-            c.text().splitlines()[-1].startswith(" c copy   y code   e edit   p pin   [ ] branch")
-        )
+        there = " c copy   y code   e edit   p pin   [ ] branch"
+        await c.until(lambda: last_line(c).startswith(there))
         await c.send("And?")
-        await c.until(lambda: c.text().splitlines()[-1].startswith(" Esc stop"))
+        await c.until(lambda: last_line(c).startswith(" Esc stop"))
         c.engine.go_on()
         await c.settled()
-        assert "Esc" not in c.text().splitlines()[-1]
+        await c.until(lambda: "Esc" not in last_line(c))
 
 
 async def test_an_answer_goes_on_under_another_screen(tmp_path: Path) -> None:
@@ -144,6 +151,7 @@ async def test_an_answer_goes_on_under_another_screen(tmp_path: Path) -> None:
 
 async def test_an_example_can_be_clicked(tmp_path: Path) -> None:
     async with chat(tmp_path) as c:
+        await c.until(lambda: "❯ Explain" in c.text())
         lines = c.text().splitlines()
         row = next(n for n, line in enumerate(lines) if "❯ Explain" in line)
         await c.pilot.click(offset=(lines[row].index("Explain") + 2, row))
@@ -152,7 +160,8 @@ async def test_an_example_can_be_clicked(tmp_path: Path) -> None:
 
 async def test_the_keys_of_the_footer_can_be_clicked(tmp_path: Path) -> None:
     async with chat(tmp_path, fill=one) as c:
-        footer = c.text().splitlines()[-1]
+        await c.until(lambda: "^P" in last_line(c))
+        footer = last_line(c)
         await c.pilot.click(offset=(footer.index("^N") + 1, c.app.size.height - 1))
         await c.until(lambda: "Keep your llamas at home." in c.text())
         await c.type("Hello")
@@ -237,5 +246,4 @@ async def test_while_only_the_starter_is_here_the_machine_s_best_is_named(tmp_pa
     async with chat(tmp_path) as c:
         assert "This machine can run" not in c.text()
         c.screen.welcome.greet("Starter", "This machine can run [/INST]: it needs 4.1 GB")
-        await c.pilot.pause()
-        assert "This machine can run [/INST]" in c.text()
+        await c.until(lambda: "This machine can run [/INST]" in c.text())
