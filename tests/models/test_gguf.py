@@ -193,6 +193,21 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
         assert seconds < 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_path_that_is_not_unicode_is_refused(tiny: Path, tmp_path: Path) -> None:
+    """llama.cpp takes names as UTF-8, and so does the worker that opens it."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/tiny\xff.gguf"))
+    odd.symlink_to(tiny)
+    with pytest.raises(Refused, match="not valid Unicode") as raised:
+        read_header(odd)
+    assert "other names" in raised.value.hint
+    with pytest.raises(NotFound):
+        read_header(odd.with_name("nothing\udcff.gguf"))
+    good = tmp_path / "Łama 羊驼.gguf"
+    good.symlink_to(odd)  # A link with a good name is good enough.
+    assert read_header(good).n_layer == 2
+
+
 def test_a_chosen_link_is_followed(tiny: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.gguf"
     link.symlink_to(tiny)

@@ -184,7 +184,8 @@ def open_model(path: Path) -> Iterator[tuple[io.FileIO, os.stat_result]]:
 
     Raises:
         NotFound: there is no such file.
-        Refused: it is a folder, pipe or device, or may not be read.
+        Refused: it is a folder, pipe or device, or may not be read; or llama.cpp, which takes names
+            as UTF-8, would not find it.
     """
     name = shorten(path.name or str(path), 80)
     try:
@@ -192,6 +193,11 @@ def open_model(path: Path) -> Iterator[tuple[io.FileIO, os.stat_result]]:
         # Asked before opening: to open a device can do something, to open a pipe can wait forever.
         if not stat.S_ISREG(target.lstat().st_mode):
             raise _not_a_file(name)
+        if os.fsencode(path) != str(path).encode("utf-8", "replace"):
+            raise Refused(
+                f"“{name}” cannot be used: its path is not valid Unicode",
+                hint="Give the file and its folders other names, then try again",
+            )
         flags = os.O_RDONLY
         for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
             flags |= getattr(os, flag, 0)
