@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -83,10 +82,10 @@ def test_a_reader_that_leaves_is_no_error(command: str) -> None:
 def test_who_has_no_home_has_the_root_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container whose user has no entry, started without ``HOME``."""
 
-    def nobody(uid: int) -> pwd.struct_passwd:
+    def nobody(uid: int) -> object:
         raise KeyError(uid)
 
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
     monkeypatch.setenv("HOME", "to be restored")
     monkeypatch.delenv("HOME")
     standing.see_to_it()

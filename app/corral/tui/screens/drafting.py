@@ -37,6 +37,8 @@ class Drafting(Screen[None]):
         self.opening = False
         """While another conversation is read: the box belongs to neither."""
         self._draft_timer: Timer | None = None
+        self._draft_trouble = ""
+        """Why it could not be kept the last time."""
         self.written: CompletionScreen | None = None
         """The screen of the text that lies over the chat."""
 
@@ -85,7 +87,11 @@ class Drafting(Screen[None]):
                 return
             await self.conversing.save_draft(self.draft)
         except CorralError as error:
-            fail(self, error)
+            if error.message != self._draft_trouble:  # Once, and not at every pause.
+                fail(self, error)
+            self._draft_trouble = error.message
+        else:
+            self._draft_trouble = ""
 
     @on(PromptArea.TooLong)
     def _on_too_long(self, event: PromptArea.TooLong) -> None:
