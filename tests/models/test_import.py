@@ -189,7 +189,7 @@ def test_a_file_that_took_the_place_of_a_moved_one_stays(
 def test_a_split_model_may_have_a_strange_name(
     how: How, library: Library, split: Split, tmp_path: Path
 ) -> None:
-    parts = split(tmp_path / "from", os.fsdecode(b"m\n\xff"))
+    parts = split(tmp_path / "from", "m\n🦙")
     model = library.import_file(parts[0], how=how)
     assert library.verify(model).ok and library.models() == [library.resolve(model.name)]
 
@@ -257,9 +257,9 @@ def test_a_link_is_copied_but_not_moved(library: Library, tiny: Path, folder: Pa
             library.import_file(loop, how=how)
 
 
-@pytest.mark.parametrize("name", [b"a b.gguf", "🦙.gguf".encode(), b"new\nline.gguf", b"\xff.gguf"])
-def test_strange_names(name: bytes, library: Library, tiny: Path, folder: Path) -> None:
-    path = tiny.rename(Path(os.fsdecode(os.fsencode(tiny.parent) + b"/" + name)))
+@pytest.mark.parametrize("name", ["a b.gguf", "🦙.gguf", "new\nline.gguf"])
+def test_strange_names(name: str, library: Library, tiny: Path, folder: Path) -> None:
+    path = tiny.rename(tiny.with_name(name))
     here = library.import_file(path)
     assert library.verify(here).ok and library.resolve(here.name) == library.models()[0]
     copied = library.import_file(path, how="copy")

@@ -141,6 +141,7 @@ async def test_without_a_place_to_keep_them_that_is_said(tmp_path: Path) -> None
     async with chat(tmp_path, size=(120, 44)) as c:
         await c.screen.run_action("kept_prompts")
         await c.until(lambda: "Nothing is kept on disk here" in c.toasts())
+        c.app.clear_notifications()  # It lies over what is looked at.
         await go_to(c, "kv_disk")
         assert "conversation" not in c.text().split("Kept prompts")[-1].split("Downloads")[0]
 

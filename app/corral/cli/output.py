@@ -85,8 +85,13 @@ class StatusLine:
 @contextmanager
 def errors(*, as_json: bool = False, paths: Callable[[], Paths]) -> Iterator[None]:
     """Turn every error into its line, its hint and its exit code; no stack trace gets out."""
+    ended: SystemExit | None = None
     try:
-        yield
+        try:
+            yield
+        except SystemExit as error:
+            ended = error
+        sys.stdout.flush()  # When Python ends it would fail again, and nobody could say why.
     except CorralError as error:
         sys.exit(report(error, as_json=as_json))
     except KeyboardInterrupt:
@@ -105,6 +110,8 @@ def errors(*, as_json: bool = False, paths: Callable[[], Paths]) -> Iterator[Non
         hint = f"{log} holds the details." if write_down(log, error) else ""
         unexpected = CorralError(f"{type(error).__name__} in corral itself", hint=hint)
         sys.exit(report(unexpected, as_json=as_json))
+    if ended is not None:
+        raise ended
 
 
 def report(error: CorralError, *, as_json: bool) -> int:
