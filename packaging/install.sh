@@ -387,7 +387,8 @@ main() {
     prefix=${given_prefix:-${HOME:+$HOME/.local}}
     [ -n "$prefix" ] || stop 2 'HOME is not set' 'Say where to install: --prefix DIR'
     case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
-    prefix=$(printf '%s\n' "${prefix%/}" | tr -s /)
+    # One spelling: what the receipt names and where programs say they run are compared with it.
+    prefix=$(printf '%s\n' "${prefix%/}" | tr -s / | sed -e ':a' -e 's|/\./|/|;ta' -e 's|/\.$||')
     case $prefix/ in *"
 "* | */../*) stop 2 "--prefix cannot be $prefix" 'No line break, and no .. in it.' ;; esac
     lib=$prefix/lib/corral

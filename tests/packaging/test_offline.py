@@ -13,6 +13,7 @@ import sysconfig
 import time
 import tomllib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -346,7 +347,11 @@ def test_it_installs_again_tells_that_it_runs_and_goes_without_the_data(
 # --- alone ----------------------------------------------------------------------------------------
 
 
-def test_alone_it_tells_what_it_found_and_never_compiles_silently(tmp_path: Path) -> None:
+Alone = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Alone:
     """With programs that note what they are asked: neither a driver nor an index is here."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -362,13 +367,19 @@ def test_alone_it_tells_what_it_found_and_never_compiles_silently(tmp_path: Path
     shutil.copy(PACKAGING / "install.sh", tmp_path)
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
 
-    def alone(*arguments: str) -> tuple[int, str]:
+    def run(*arguments: str, script: str = "install.sh") -> tuple[int, str]:
         done = subprocess.run(
-            ["sh", "install.sh", *arguments], cwd=tmp_path, env=environment, timeout=30,
+            ["sh", script, *arguments], cwd=tmp_path, env=environment, timeout=30,
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
+    return run
+
+
+def test_alone_it_tells_what_it_found_and_never_compiles_silently(
+    alone: Alone, tmp_path: Path
+) -> None:
     code, said = alone("--dry-run")
     assert code == 2 and "Which corral?" in said
     own = wheel(tmp_path, "corral", "9.9")
@@ -391,3 +402,11 @@ def test_alone_it_tells_what_it_found_and_never_compiles_silently(tmp_path: Path
     code, said = alone("--uninstall", "--yes")
     assert code == 0 and (tmp_path / "told").read_text().endswith("tool uninstall corral\n")
     assert not (tmp_path / "home" / ".local" / "lib" / "corral").exists()
+
+
+def test_a_place_has_one_spelling(alone: Alone, tmp_path: Path) -> None:
+    wheel(tmp_path, "corral", "9.9")
+    assert alone("--yes", "--prefix", "./here/.")[0] == 0
+    assert f"\nprefix {tmp_path}/here\n" in (tmp_path / "here/lib/corral/receipt").read_text()
+    code, said = alone("--uninstall", "--yes", "--prefix", "here")
+    assert code == 0 and not (tmp_path / "here" / "lib").exists(), said
