@@ -262,7 +262,8 @@ own_tools() { # uv and pipx keep all of it below the prefix
 from_wheel() {
     find_wheel
     detect
-    [ -z "$given_prefix" ] || own_tools
+    before=$(sed -n 's/^env //p' "$receipt" 2>/dev/null)
+    case ${before:-${given_prefix:+$lib/tools/}} in "$lib"/tools/*) own_tools ;; esac
     if command -v uv >/dev/null; then
         method=uv
         own=$(uv tool dir)/corral/
@@ -353,6 +354,7 @@ print(*(f"  {x}" for x in (p.config, p.data, p.cache, p.logs) if x.exists()), se
     agree
     stop_if_running
     case $own in "$lib"/tools/*) own_tools ;; esac
+    [ -d "$own" ] || method='' # Somebody asked uv or pipx already.
     case $method in
         uv) attempt 'uv tool uninstall' uv tool uninstall corral ;;
         pipx) attempt 'pipx uninstall' pipx uninstall corral ;;
@@ -381,10 +383,11 @@ main() {
         shift
     done
     here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd) || exit 1
-    if [ -z "$given_prefix" ] && [ -f "$here/receipt" ]; then
-        given_prefix=$(sed -n 's/^prefix //p' "$here/receipt")
+    prefix=$given_prefix
+    if [ -z "$prefix" ] && [ -f "$here/receipt" ]; then
+        prefix=$(sed -n 's/^prefix //p' "$here/receipt")
     fi
-    prefix=${given_prefix:-${HOME:+$HOME/.local}}
+    prefix=${prefix:-${HOME:+$HOME/.local}}
     [ -n "$prefix" ] || stop 2 'HOME is not set' 'Say where to install: --prefix DIR'
     case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
     # One spelling: what the receipt names and where programs say they run are compared with it.

@@ -358,7 +358,8 @@ def alone(tmp_path: Path) -> Alone:
     fakes = {
         "nvidia-smi": 'echo "| NVIDIA-SMI 550.54  Driver Version: 550.54  CUDA Version: 12.4 |"',
         "uname": '[ "$1" = -m ] && echo x86_64 || echo Linux',
-        "uv": f'echo "$@" >>"{tmp_path}/told"; [ "$2" != dir ] || echo "{tmp_path}/tools"\n'
+        "uv": f'echo "$@" >>"{tmp_path}/told"; echo "${{UV_TOOL_DIR:--}}" >>"{tmp_path}/places"\n'
+        f'[ "$2" != dir ] || echo "{tmp_path}/tools"\n'
         f'[ ! -e "{tmp_path}/missing" ]',
     }
     for name, text in fakes.items():
@@ -399,6 +400,7 @@ def test_alone_it_tells_what_it_found_and_never_compiles_silently(
     assert code == 0 and "compiled here" in said
     told = (tmp_path / "told").read_text().splitlines()[-1]
     assert "--index http://127.0.0.1:9/ " in told and "--no-build" not in told
+    (tmp_path / "tools" / "corral").mkdir(parents=True)
     code, said = alone("--uninstall", "--yes")
     assert code == 0 and (tmp_path / "told").read_text().endswith("tool uninstall corral\n")
     assert not (tmp_path / "home" / ".local" / "lib" / "corral").exists()
@@ -410,3 +412,15 @@ def test_a_place_has_one_spelling(alone: Alone, tmp_path: Path) -> None:
     assert f"\nprefix {tmp_path}/here\n" in (tmp_path / "here/lib/corral/receipt").read_text()
     code, said = alone("--uninstall", "--yes", "--prefix", "here")
     assert code == 0 and not (tmp_path / "here" / "lib").exists(), said
+
+
+def test_the_installer_that_was_kept_installs_where_it_did(alone: Alone, tmp_path: Path) -> None:
+    wheel(tmp_path, "corral", "9.9")
+    kept = tmp_path / "home/.local/lib/corral/install.sh"
+    assert alone("--yes")[0] == 0
+    assert alone("--yes", "--wheel", "corral-9.9-py3-none-any.whl", script=str(kept))[0] == 0
+    assert f"\nenv {tmp_path}/tools/corral/\n" in (kept.parent / "receipt").read_text()
+    assert (tmp_path / "places").read_text() == "-\n" * 4
+    assert alone("--uninstall", "--yes")[0] == 0
+    assert "uninstall" not in (tmp_path / "told").read_text(), "uv has none any more"
+    assert not kept.exists()
