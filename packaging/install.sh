@@ -246,12 +246,34 @@ find_wheel() {
     case $wheel in
         '') stop 2 'Which corral? There is no wheel of it beside this script' \
             'Name one: --wheel FILE_OR_URL' ;;
-        *://*) wheel=$wheel${given_sha256:+#sha256=$given_sha256} ;;
+        *://*) ;;
         *)
             [ -f "$wheel" ] || stop 3 "$wheel is not there"
-            [ "${given_sha256:-$(digest "$wheel")}" = "$(digest "$wheel")" ] ||
-                stop 7 "$wheel is not what was promised: its sha256 is another one" ;;
+            promised "$wheel"
+            # uv takes no path with a space in it unless it begins with a slash.
+            case $wheel in /*) ;; *) wheel=$PWD/$wheel ;; esac ;;
     esac
+}
+
+promised() { # FILE: ends if it is not what --sha256 says
+    [ -z "$given_sha256" ] ||
+        [ "$(digest "$1")" = "$(printf '%s' "$given_sha256" | tr A-F a-f)" ] ||
+        stop 7 "$wheel is not what was promised: its sha256 is another one"
+}
+
+fetch() { # uv compares nothing with the sha256 in a URL: what it gets is what was compared here
+    kept=${wheel##*/}
+    kept=$lib/${kept%%[?#]*}
+    case $kept in "$lib"/corral-*.whl) ;; *) stop 2 "$wheel is no wheel of corral" "$help" ;; esac
+    trap 'rm -f "$kept.new"; [ -f "$receipt" ] || rm -f "$kept"; emptied "$lib"' EXIT
+    trap 'exit 130' INT TERM HUP
+    attempt "Making $lib" mkdir -p "$lib"
+    if command -v curl >/dev/null; then attempt "Fetching $wheel" curl -fsSL -o "$kept.new" "$wheel"
+    else attempt "Fetching $wheel" wget -q -O "$kept.new" "$wheel"; fi
+    promised "$kept.new"
+    rm -f "$lib"/corral-*.whl
+    attempt "Keeping $kept" mv -f "$kept.new" "$kept"
+    wheel=$kept
 }
 
 own_tools() { # uv and pipx keep all of it below the prefix
@@ -285,6 +307,7 @@ from_wheel() {
     [ -z "$compile" ] || say '  If there is no wheel of it, it is compiled here: minutes.'
     agree
     stop_if_running
+    case $given_sha256:$wheel in ?*:*://*) fetch ;; esac
     "$@" "$wheel" || stop 1 'corral was not installed' \
         "If there is no wheel of the engine: --accelerator cpu, --index URL, or --compile."
     attempt "Making $lib" mkdir -p "$lib"
@@ -360,7 +383,7 @@ print(*(f"  {x}" for x in (p.config, p.data, p.cache, p.logs) if x.exists()), se
         pipx) attempt 'pipx uninstall' pipx uninstall corral ;;
     esac
     while read -r kind path; do removed "$kind" "$path"; done <"$receipt"
-    rm -rf "$lib"/env-* "$lib"/cache.* "$lib/tools" "$receipt.new" "$receipt"
+    rm -rf "$lib"/env-* "$lib"/cache.* "$lib"/corral-*.whl "$lib/tools" "$receipt.new" "$receipt"
     emptied "$lib"
     say 'corral is removed.'
 }

@@ -424,3 +424,25 @@ def test_the_installer_that_was_kept_installs_where_it_did(alone: Alone, tmp_pat
     assert alone("--uninstall", "--yes")[0] == 0
     assert "uninstall" not in (tmp_path / "told").read_text(), "uv has none any more"
     assert not kept.exists()
+
+
+def test_a_wheel_from_elsewhere_is_compared_before_it_is_installed(
+    alone: Alone, tmp_path: Path
+) -> None:
+    """uv itself installs another one than the sha256 in a URL."""
+    own = wheel(tmp_path / "a folder", "corral", "9.9")
+    digest = hashlib.sha256(own.read_bytes()).hexdigest()
+    lib = tmp_path / "home" / ".local" / "lib" / "corral"
+    url = f"{(tmp_path / 'a folder').as_uri()}/{own.name}"
+    code, said = alone("--yes", "--wheel", url, "--sha256", "0" * 64)
+    assert code == 7 and "not what was promised" in said
+    assert "install" not in (tmp_path / "told").read_text() and not lib.exists()
+    (tmp_path / "missing").touch()
+    code, said = alone("--yes", "--wheel", url, "--sha256", digest)
+    assert code == 1 and not lib.exists()
+    (tmp_path / "missing").unlink()
+    code, said = alone("--yes", "--wheel", url, "--sha256", digest.upper())
+    assert code == 0 and (tmp_path / "told").read_text().endswith(f" {lib}/{own.name}\n"), said
+    assert alone("--uninstall", "--yes")[0] == 0 and not lib.exists()
+    assert alone("--yes", "--wheel", f"a folder/{own.name}", "--sha256", digest)[0] == 0
+    assert (tmp_path / "told").read_text().endswith(f" {own}\n")
