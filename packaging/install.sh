@@ -70,7 +70,7 @@ agree() {
 
 verify() {
     # Every file that is listed is there and as it was, and there is no other.
-    while IFS= read -r line; do
+    while IFS= read -r line || [ -n "$line" ]; do
         name=${line#*  }
         case /$name/ in */../* | //*) stop 7 "SHA256SUMS lists $name, outside of the bundle" ;; esac
         if [ ! -f "$here/$name" ] || [ -L "$here/$name" ]; then
@@ -169,9 +169,13 @@ own_way() { # METHOD: what lies there and is not from here is somebody's
     [ "${before:-$1}" = "$1" ] || stop 7 "corral is installed here already, by another way: $before" \
         "Remove that first: sh '$lib/install.sh' --uninstall"
     place=$prefix/bin/corral
-    [ -z "$force" ] && [ "$1" = bundle ] || return 0
+    case $force$1 in
+        bundle) ;;
+        pipx) place=$(pipx environment --value PIPX_BIN_DIR)/corral ;;
+        *) return 0 ;; # uv refuses by itself.
+    esac
     [ -e "$place" ] || [ -L "$place" ] || return 0
-    case $(readlink "$place" 2>/dev/null) in "$lib"/*) return 0 ;; esac
+    case $(readlink "$place" 2>/dev/null) in "$lib"/* | "${own:-$lib/}"*) return 0 ;; esac
     stop 7 "$place is there and was not installed by this script" \
         'Remove it first, choose another --prefix, or say --force.'
 }

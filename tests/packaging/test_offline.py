@@ -260,6 +260,13 @@ def test_a_bundle_that_is_not_as_it_was_is_refused(
     own.unlink()
     code, said = run(copy, *goes, shell=shell)
     assert code == 7 and f"This bundle is not whole: wheels/{own.name} is missing\n" in said
+    mend_sums(copy)
+    listed = (copy / "SHA256SUMS").read_bytes().rstrip()
+    last = copy / listed.rpartition(b"  ")[2].decode()
+    replace(last, last.read_bytes() + b"more")
+    replace(copy / "SHA256SUMS", listed)
+    code, said = run(copy, *goes, shell=shell)
+    assert code == 7 and "This bundle is damaged: " in said, "its last line has no end"
     replace(copy / "SHA256SUMS", f"{'0' * 64}  ../outside\n".encode())
     code, said = run(copy, *goes, shell=shell)
     assert code == 7 and "lists ../outside" in said and "Traceback" not in said
@@ -446,3 +453,24 @@ def test_a_wheel_from_elsewhere_is_compared_before_it_is_installed(
     assert alone("--uninstall", "--yes")[0] == 0 and not lib.exists()
     assert alone("--yes", "--wheel", f"a folder/{own.name}", "--sha256", digest)[0] == 0
     assert (tmp_path / "told").read_text().endswith(f" {own}\n")
+
+
+def test_pipx_is_not_let_put_it_over_somebodys_program(alone: Alone, tmp_path: Path) -> None:
+    """It is told --force, to install again, and would."""
+    wheel(tmp_path, "corral", "9.9")
+    (tmp_path / "bin" / "uv").unlink()
+    pipx = tmp_path / "bin" / "pipx"
+    pipx.write_text(
+        f'#!/bin/sh\necho "$@" >>"{tmp_path}/told"\n'
+        f'[ "$1" != environment ] || echo "{tmp_path}/$3"\n'
+    )
+    pipx.chmod(0o755)
+    place = tmp_path / "PIPX_BIN_DIR" / "corral"
+    place.parent.mkdir()
+    place.write_text("somebody's")
+    code, said = alone("--yes")
+    assert code == 7 and f"{place} is there and was not installed" in said
+    assert "--force" not in (tmp_path / "told").read_text()
+    place.unlink()
+    place.symlink_to(tmp_path / "PIPX_LOCAL_VENVS" / "corral" / "bin" / "corral")
+    assert alone("--yes")[0] == 0
