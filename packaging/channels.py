@@ -10,7 +10,6 @@ without the program in them, and a channel whose file is missing. It sends nothi
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import sys
@@ -26,8 +25,9 @@ sys.path[:0] = [str(HERE), str(HERE / "homebrew"), str(HERE / "windows")]
 import formula  # noqa: E402
 import manifests  # noqa: E402
 import product  # noqa: E402
+from sums import NAME as SUMS  # noqa: E402
+from sums import SIGNATURE, sha256  # noqa: E402
 
-SUMS = "SHA256SUMS"
 _PORTABLE = re.compile(r"corral-(?P<version>[^-]+)-(?P<system>[a-z]+)-(?P<machine>[a-z0-9_]+)"
                        r"(?P<ending>\.tar\.gz|\.zip)")  # fmt: skip
 _OURS = re.compile(r"corral[-_](?P<version>[0-9][0-9A-Za-z.+]*?)(?=[-_]|\.tar|\.zip|\.whl|\.deb)")
@@ -74,11 +74,11 @@ def read(files: Iterable[Path]) -> list[Portable]:
     for path in paths:
         if not path.is_file():
             sys.exit(f"{path} is not there")
-    sums = _sums(path for path in paths if path.name == SUMS)
+    sums = _sums(folder / SUMS for folder in {path.parent for path in paths})
     for path in paths:
         _check_version(path.name)
-        digest = _sha256(path)
-        if path.name != SUMS and sums and sums.get(path.name) != digest:
+        digest = sha256(path)
+        if path.name not in (SUMS, SIGNATURE) and sums and sums.get(path.name) != digest:
             sys.exit(f"{path.name} is not what {SUMS} says: it has {digest}")
         match = _PORTABLE.fullmatch(path.name)
         if match is None or match["system"] not in MACHINES:
@@ -95,6 +95,8 @@ def _sums(lists: Iterable[Path]) -> dict[str, str]:
     """The hashes that a release already has, by name."""
     found = {}
     for path in lists:
+        if not path.is_file():
+            continue
         for line in path.read_text(encoding="utf-8").splitlines():
             digest, _, name = line.partition("  ")
             found[name.rpartition("/")[2]] = digest
@@ -122,11 +124,6 @@ def _check_program(path: Path, system: str) -> None:
         sys.exit(f"{path.name} cannot be unpacked: {error}")
     if wanted not in names:
         sys.exit(f"{path.name} has no {wanted} in it")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_pins() -> None:

@@ -271,8 +271,16 @@ def test_what_does_not_agree_is_refused_in_one_line(
 def test_a_list_of_sums_that_agrees_is_no_hindrance(release: Path, tmp_path: Path) -> None:
     lines = [f"{sha256(path)}  ./{path.name}\n" for path in release.iterdir()]
     (release / "SHA256SUMS").write_text("".join(lines))
+    (release / "SHA256SUMS.sig").write_text("It holds the list, not the list it.")
     done = run(*release.iterdir(), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_list_beside_a_file_counts_without_being_named(release: Path, tmp_path: Path) -> None:
+    package = release / f"corral-{VERSION}-windows-amd64.zip"
+    (release / "SHA256SUMS").write_text(f"{'0' * 64}  {package.name}\n")
+    done = run(package, "--out", tmp_path / "out", "--only", "scoop")
+    assert done.returncode == 1 and f"{package.name} is not what SHA256SUMS says" in done.stderr
 
 
 # --- the app for macOS ----------------------------------------------------------------------------
