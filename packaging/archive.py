@@ -67,5 +67,6 @@ def pack_zip(folder: Path, archive: Path, *, below: bool = True) -> None:
             info.compress_type = zipfile.ZIP_DEFLATED
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
             info.external_attr = (0o100000 | mode) << 16
+            info.file_size = path.stat().st_size  # else none of more than 2 GiB, as models are
             with path.open("rb") as file, packed.open(info, "w") as to:
                 shutil.copyfileobj(file, to, 1 << 20)

@@ -164,6 +164,15 @@ def test_the_same_input_gives_the_same_bytes(
     assert info.external_attr >> 16 == 0o100644 and info.date_time[0] == 2026
 
 
+def test_a_zip_takes_files_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "model.gguf").write_bytes(b"x" * 5000)
+    bundle.archive.pack_zip(tmp_path / "made", tmp_path / "made.zip")
+    with zipfile.ZipFile(tmp_path / "made.zip") as archive:
+        assert archive.read("made/model.gguf") == b"x" * 5000
+
+
 def test_no_model_goes_without_its_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_llama(tmp_path / "some.gguf")
     (tmp_path / "texts").mkdir()
