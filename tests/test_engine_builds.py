@@ -94,6 +94,24 @@ def test_instructions_are_found_in_the_machine_code(
         assert said.startswith("lib.so uses avx512, which was not declared: v")
 
 
+@needs_tools
+def test_the_disassembler_of_llvm_is_read_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is macOS's, and writes other spaces; nothing of a wholly other one is let pass."""
+    library = compiled(tmp_path / "lib.so", CODE % "_pdep_u64(a, b)", "-mbmi2", "-O1", "-nostdlib")
+    instructions = module("instructions")
+    fake = tmp_path / "objdump"
+    line = "    1000:      \tpdepq\t%rsi, %rdi, %rax"
+    fake.write_text(f"#!/bin/sh\necho '{line}'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "bmi" in instructions.used(library)
+    fake.write_text("#!/bin/sh\necho 'pdepq %rsi'\n")
+    with pytest.raises(ValueError, match=r"about lib.so cannot be read"):
+        instructions.used(library)
+
+
 FAKE_PIP = """
 import os, sys, zipfile
 from pathlib import Path

@@ -18,14 +18,15 @@ _RULES = (
     ("avx-vnni", re.compile(r"^vpdp[bw]")),
     ("fma", re.compile(r"^vfn?m(add|sub)")),
     ("f16c", re.compile(r"^vcvt(ph2ps|ps2ph)")),
-    ("bmi", re.compile(r"^(mulx|pdep|pext|rorx|sarx|shlx|shrx|bzhi|andn|blsr|blsi) ")),
+    ("bmi", re.compile(r"^(mulx|pdep|pext|rorx|sarx|shlx|shrx|bzhi|andn|blsr|blsi)[lq]? ")),
     ("avx2", re.compile(r"^(vp[a-z]+[0-9a-z]*|vbroadcasti128|v(insert|extract)i128) .*%ymm")),
     ("avx", re.compile(r"^v[a-z0-9]+ .*%[xy]mm|^vzero")),
     ("sse4", re.compile(r"^(pcmp[ei]str|pcmpgtq|crc32|popcnt|pblend|p(min|max)(sb|uw|[su]d)|pmulld|"
                         r"pmov[sz]x|pinsr[bdq]|pextr[bdq]|round[ps][sd]|dpp[sd]|ptest|pshufb|phadd|"
                         r"pmaddubsw|palignr|pabs)")),
 )  # fmt: skip
-_LINE = re.compile(r"^\s*[0-9a-f]+:\t(.*)$")
+_LINE = re.compile(r"^\s*[0-9a-f]+:\s*\t(.*)$")
+"""LLVM's, which is macOS's, puts spaces before the tab, and a tab before the operands."""
 
 
 def used(library: Path) -> dict[str, str]:
@@ -33,8 +34,10 @@ def used(library: Path) -> dict[str, str]:
 
     Raises:
         OSError, subprocess.CalledProcessError: there is no objdump, or the file is no library.
+        ValueError: not one instruction could be read: then none was looked at.
     """
     found: dict[str, str] = {}
+    any_read = False
     process = subprocess.Popen(
         ["objdump", "-d", "--no-show-raw-insn", str(library)],
         stdout=subprocess.PIPE,
@@ -46,13 +49,16 @@ def used(library: Path) -> dict[str, str]:
         for line in lines:
             if (match := _LINE.match(line)) is None:
                 continue
-            code = match[1].split("#")[0]
+            any_read = True
+            code = " ".join(match[1].split("#")[0].split())
             for name, pattern in _RULES:
                 if pattern.search(code):
-                    found.setdefault(name, " ".join(code.split()))
+                    found.setdefault(name, code)
                     break
     if process.wait():
         raise subprocess.CalledProcessError(process.returncode, "objdump")
+    if not any_read:
+        raise ValueError(f"objdump's words about {library.name} cannot be read")
     return found
 
 

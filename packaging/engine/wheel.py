@@ -108,7 +108,7 @@ def build(source: Path, out: Path, settings: Iterable[str], *, tools: Path) -> P
 
 
 def check(libraries: Path, declared: list[str] | None) -> None:
-    """Raises: SystemExit: there is an instruction that the flag set does not declare."""
+    """Raises: SystemExit: an instruction is not declared by the flag set, or cannot be read."""
     if declared is None or platform.machine().lower() not in ("x86_64", "amd64"):
         return
     if shutil.which("objdump") is None:
@@ -120,7 +120,11 @@ def check(libraries: Path, declared: list[str] | None) -> None:
         for file in sorted(libraries.iterdir())
         if {".so", ".dylib", ".dll"} & set(file.suffixes)
     }
-    if found := instructions.beyond(real.values(), declared):
+    try:
+        found = instructions.beyond(real.values(), declared)
+    except ValueError as error:
+        sys.exit(str(error))
+    if found:
         sys.exit("\n".join(found))
 
 
