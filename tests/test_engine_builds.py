@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -92,6 +93,38 @@ def test_instructions_are_found_in_the_machine_code(
     if "avx512" in found:
         (said,) = instructions.beyond([library], ["avx", "avx2", "fma", "bmi", "sse4"])
         assert said.startswith("lib.so uses avx512, which was not declared: v")
+
+
+def test_only_the_locked_source_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache keeps that of the version before, which would be given the name of this one."""
+    wheel = module("wheel")
+    monkeypatch.setattr(wheel, "REQUIREMENTS", tmp_path / "engine.txt")
+    digest = hashlib.sha256(b"new").hexdigest()
+    wheel.REQUIREMENTS.write_text(f"llama-cpp-python==0.0.2 \\\n    --hash=sha256:{digest}\n")
+    fetched = tmp_path / "llama_cpp_python-0.0.2.tar.gz"
+    monkeypatch.setattr(wheel, "pip", lambda *_, tools: fetched.write_bytes(b"new"))
+    (tmp_path / "llama_cpp_python-0.0.1.tar.gz").write_bytes(b"old")
+    assert wheel.sdist(tmp_path) == fetched
+    monkeypatch.setattr(wheel, "pip", None)
+    assert wheel.sdist(tmp_path) == fetched
+
+
+@pytest.mark.parametrize(
+    ("told", "native"),
+    [("AVX2 = 1 | FMA = 1 | ", False), ("AVX2 = 1 | AVX_VNNI = 1 | ", True),
+     ("AVX512 = 1 | ", True), ("AVX512_VNNI = 1 | AMX_INT8 = 1 | ", True)],
+)  # fmt: skip
+def test_an_engine_for_one_processor_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, native: bool
+) -> None:
+    guard = script("native.py")
+    monkeypatch.setattr(guard, "_told", lambda engine: told)
+    assert guard.is_native(tmp_path) is native
+    if native:
+        with pytest.raises(SystemExit, match="built for the processor of this machine"):
+            guard.refuse(tmp_path)
+    else:
+        guard.refuse(tmp_path)
 
 
 @needs_tools

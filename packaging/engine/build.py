@@ -9,9 +9,7 @@ slim, as for the wheel. Prints the path of the pack. Run by ``corral engine buil
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -30,10 +28,8 @@ def source_in(folder: Path, given: Path | None) -> Path:
     """
     if given is None:
         return wheel.sdist(folder)
-    locked = re.findall(r"--hash=sha256:([0-9a-f]{64})", wheel.REQUIREMENTS.read_text())
-    with given.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() not in locked:
-            sys.exit(f"{given.name} is not the source that requirements/engine.txt locks")
+    if not wheel.is_locked(given):
+        sys.exit(f"{given.name} is not the source that requirements/engine.txt locks")
     return given
 
 

@@ -73,13 +73,21 @@ def processor_flags() -> str:
 
 def sdist(folder: Path) -> Path:
     """The source archive, downloaded against its locked hash unless it is there."""
-    found = sorted(folder.glob("llama_cpp_python-*.tar.gz"))
-    if not found:
-        pip("download", "--no-deps", *isolation(folder), "--no-binary", ":all:",
-            "--require-hashes", "-r", str(REQUIREMENTS), "-d", str(folder),
-            tools=folder)  # fmt: skip
-        found = sorted(folder.glob("llama_cpp_python-*.tar.gz"))
-    return found[0]
+    # One of the version before can lie there, too.
+    for found in folder.glob("llama_cpp_python-*.tar.gz"):
+        if is_locked(found):
+            return found
+    pip("download", "--no-deps", *isolation(folder), "--no-binary", ":all:",
+        "--require-hashes", "-r", str(REQUIREMENTS), "-d", str(folder),
+        tools=folder)  # fmt: skip
+    return next(found for found in folder.glob("llama_cpp_python-*.tar.gz") if is_locked(found))
+
+
+def is_locked(source: Path) -> bool:
+    """Whether an archive is the one that the requirements file names."""
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"--hash=sha256:{digest}" in REQUIREMENTS.read_text()
 
 
 def build(source: Path, out: Path, settings: Iterable[str], *, tools: Path) -> Path:
