@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,13 +17,17 @@ _ASK = (
 )
 
 
+# Processors without AVX-512 have AVX-VNNI: most laptops of the last years.
+_BEYOND = re.compile(r"\b(AVX512|AVX_VNNI|AMX)")
+
+
 def is_native(engine: Path) -> bool:
     """Whether an engine uses more than AVX2, which every build for others is limited to.
 
     Args:
         engine: a folder of packages, or the wheel of llama-cpp-python.
     """
-    return "AVX512" in _told(engine)
+    return bool(_BEYOND.search(_told(engine)))
 
 
 def refuse(engine: Path) -> None:
@@ -31,7 +36,7 @@ def refuse(engine: Path) -> None:
     Raises:
         SystemExit: it is one.
     """
-    if "AVX512" in (told := _told(engine)):
+    if _BEYOND.search(told := _told(engine)):
         sys.exit(
             "This engine was built for the processor of this machine, and others could not run "
             f"it; take a portable wheel, or say --native. It says: {told}"
