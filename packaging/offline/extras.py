@@ -30,7 +30,8 @@ def add_packs(bundle: Path, receipt: Path) -> None:
             print(f"The engine pack {pack.name} was left out; corral works without it.", flush=True)
             continue
         with receipt.open("a", encoding="utf-8") as file:
-            file.write(f"pack {place}\n")
+            # The installers take away nothing by a path with .. in it.
+            file.write(f"pack {place.resolve()}\n")
 
 
 def add_models(bundle: Path) -> bool:
@@ -55,11 +56,12 @@ def add_models(bundle: Path) -> bool:
 
 
 def _where(sha256: str) -> Path | None:
-    """Where the model lies that has it, if corral knows one."""
+    """Where the model lies that has it, if there is one; one that is on its way lies nowhere."""
     ask = [*CORRAL, "models", "list", "--json"]
     told = subprocess.run(ask, check=False, stdout=subprocess.PIPE).stdout
     known = json.loads(told or "[]")
-    return next((Path(one["path"]) for one in known if one["sha256"] == sha256), None)
+    found = (one["path"] for one in known if one["sha256"] == sha256)
+    return next((Path(path) for path in found if path), None)
 
 
 def _copy(text: Path, model: Path) -> None:

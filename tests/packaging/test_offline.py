@@ -360,6 +360,14 @@ def test_it_installs_again_tells_that_it_runs_and_goes_without_the_data(
     assert (private_home / "data" / "corral.db").is_file()
 
 
+def test_a_model_on_its_way_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras = script("offline/extras.py")
+    rows = [{"path": None, "sha256": "a"}, {"path": "/m/b.gguf", "sha256": "b"}]
+    done = subprocess.CompletedProcess([], 0, stdout=json.dumps(rows))
+    monkeypatch.setattr(extras.subprocess, "run", lambda *_, **__: done)
+    assert [extras._where(one) for one in "abc"] == [None, Path("/m/b.gguf"), None]
+
+
 # --- alone ----------------------------------------------------------------------------------------
 
 
