@@ -71,6 +71,12 @@ def test_packs_are_built_for_every_kind_of_machine() -> None:
     assert {one["flagset"] for one in told} >= {"cpu-avx2", "metal", "vulkan", "cuda"}
 
 
+def test_bundles_are_for_every_python() -> None:
+    """As README.md says; of themselves they are for the Python that makes them."""
+    for one in read("release")["jobs"]["build"]["strategy"]["matrix"]["include"]:
+        assert re.findall(r"--python (\S+)", one["bundle"]) == PYTHONS, one["os"]
+
+
 def test_every_step_of_a_release_is_one() -> None:
     release = script("release.py")
     known = set(re.findall(r'add_parser\("(\w+)"', (PACKAGING / "release.py").read_text("utf-8")))
