@@ -44,6 +44,10 @@ function Invoke-Step([string]$What, [string]$Program, [string[]]$Arguments) {
 function Confirm-Plan {
     if ($DryRun) { exit 0 }
     if ($Yes) { return }
+    # Read-Host takes the end of a file for an empty answer, which is yes.
+    if ([Console]::IsInputRedirected) {
+        Stop-Here 2 'There is no terminal to ask on' 'Look with -DryRun, then say -Yes.'
+    }
     if ((Read-Host 'Go on? [Y/n]') -like 'n*') { Write-Host 'Nothing was changed.'; exit 130 }
 }
 
@@ -77,6 +81,7 @@ function Test-Bundle {
     # Every file that is listed is there and as it was, and there is no other.
     $Listed = @{ 'SHA256SUMS' = $true }
     foreach ($Line in [IO.File]::ReadAllLines("$Here\SHA256SUMS")) {
+        if ($Line -notmatch '^[0-9a-f]{64}  .') { Stop-Here 7 "SHA256SUMS has a line that is none: $Line" }
         $Name = $Line.Substring(66)
         if ("/$Name/" -match '/\.\./|^//|[\\:]') { Stop-Here 7 "SHA256SUMS lists $Name, outside of the bundle" }
         $Listed[$Name] = $true
@@ -97,7 +102,8 @@ function Test-Bundle {
 
 function Find-Python([string[]]$Minors, [string]$Uv) {
     # Compiled wheels belong to one minor version: those that the bundle has wheels for.
-    $Ask = 'import sys; print(''%d.%d'' % sys.version_info[:2], sys.executable)'
+    # Windows PowerShell reads what Python writes as of another code page: \u00e9 is safe from that.
+    $Ask = 'import sys, json; print(''%d.%d'' % sys.version_info[:2], json.dumps(dict(path=sys.executable)))'
     foreach ($Minor in $Minors) {
         $Ways = @(, @('py', "-$Minor")) + @(, @('python')) + @(, @('python3'))
         if ($Python) { $Ways = @(, @($Python)) }
@@ -109,7 +115,9 @@ function Find-Python([string[]]$Minors, [string]$Uv) {
             if (-not (Get-Command $Way[0] -ErrorAction SilentlyContinue)) { continue }
             $Arguments = @($Way | Select-Object -Skip 1) + @('-I', '-c', $Ask)
             $Told = "$(& $Way[0] @Arguments)"
-            if ($LASTEXITCODE -eq 0 -and $Told.StartsWith("$Minor ")) { return $Told.Substring($Minor.Length + 1) }
+            if ($LASTEXITCODE -eq 0 -and $Told.StartsWith("$Minor ")) {
+                return (ConvertFrom-Json $Told.Substring($Minor.Length + 1)).path
+            }
         }
     }
     Stop-Here 1 "This bundle is for Python $Minors, which is not here" 'Install it, or name it with -Python FILE.'
@@ -197,6 +205,22 @@ function Find-Accelerator {
     return 'cpu'
 }
 
+function Get-Promised([string]$Url) {
+    # uv compares nothing with the sha256 in a URL: what it gets is what was compared here.
+    $Name = ($Url -split '[?#]')[0].Split('/')[-1]
+    if ($Name -notlike 'corral-*.whl') { Stop-Here 2 "$Url is no wheel of corral" }
+    New-Item -ItemType Directory -Force -Path $Prefix | Out-Null
+    $Kept = "$Prefix\$Name"
+    try { Invoke-WebRequest -UseBasicParsing -Uri $Url -OutFile "$Kept.new" }
+    catch { Stop-Here 1 "$Url could not be fetched: $($_.Exception.Message)" 'Nothing was changed.' }
+    if ((Get-Digest "$Kept.new") -ne $Sha256) {
+        Remove-Item -LiteralPath "$Kept.new"
+        Stop-Here 7 "$Url is not what was promised: its sha256 is another one"
+    }
+    Move-Item -LiteralPath "$Kept.new" -Destination $Kept -Force
+    return $Kept
+}
+
 function Install-Wheel {
     $Found = $Wheel
     if (-not $Found) {
@@ -204,7 +228,7 @@ function Install-Wheel {
             Select-Object -First 1 -ExpandProperty FullName
     }
     if (-not $Found) { Stop-Here 2 'Which corral? There is no wheel of it beside this script' 'Name one: -Wheel FILE_OR_URL' }
-    if ($Found -like '*://*') { if ($Sha256) { $Found = "$Found#sha256=$Sha256" } }
+    if ($Found -like '*://*') { }
     elseif (-not (Test-Path -LiteralPath $Found)) { Stop-Here 3 "$Found is not there" }
     elseif ($Sha256 -and (Get-Digest $Found) -ne $Sha256) {
         Stop-Here 7 "$Found is not what was promised: its sha256 is another one"
@@ -226,13 +250,20 @@ function Install-Wheel {
     Write-Host "corral, from $Found, by ${Method}; $Engine from $Index"
     Confirm-Plan
     Stop-IfRunning
+    $Kept = @(Read-Receipt 'file' | Where-Object { $_ -like '*.whl' })
+    if ($Sha256 -and $Found -like '*://*') { $Found = Get-Promised $Found; $Kept += $Found }
     & $Method @Arguments $Found
     if ($LASTEXITCODE -ne 0) {
         Stop-Here 1 'corral was not installed' 'If there is no wheel of the engine: -Accelerator cpu, -Index URL, or -Compile.'
     }
     New-Item -ItemType Directory -Force -Path $Prefix | Out-Null
-    Write-Lines $Receipt @('corral receipt 1', "method $Method", "prefix $Prefix", "env $Own", "file $Prefix\install.ps1")
-    Copy-Item -LiteralPath $PSCommandPath -Destination "$Prefix\install.ps1" -Force
+    $Lines = @('corral receipt 1', "method $Method", "prefix $Prefix", "env $Own", "file $Prefix\install.ps1")
+    $Lines += @($Kept | Select-Object -Unique | ForEach-Object { "file $_" })
+    Write-Lines $Receipt $Lines
+    # It cannot be copied onto itself, which is where it is started from to install again.
+    if ($PSCommandPath -ne "$Prefix\install.ps1") {
+        Copy-Item -LiteralPath $PSCommandPath -Destination "$Prefix\install.ps1" -Force
+    }
     Write-Host "corral is installed. install.ps1 -Uninstall in $Prefix removes it again."
 }
 
@@ -255,6 +286,9 @@ function Uninstall-Corral {
     Confirm-Plan
     Stop-IfRunning
     $Method = "$(Read-Receipt 'method')"
+    $Own = "$(Read-Receipt 'env')"
+    # Somebody asked uv or pipx already.
+    if ($Own -and -not (Test-Path -LiteralPath $Own)) { $Method = '' }
     if ($Method -eq 'uv') { Invoke-Step 'uv tool uninstall' 'uv' @('tool', 'uninstall', 'corral') }
     if ($Method -eq 'pipx') { Invoke-Step 'pipx uninstall' 'pipx' @('uninstall', 'corral') }
     foreach ($Path in $Paths) {
@@ -263,7 +297,8 @@ function Uninstall-Corral {
     Remove-Item -LiteralPath $Receipt -Force
     foreach ($Folder in "$Prefix\bin", $Prefix) {
         if ((Test-Path -LiteralPath $Folder) -and -not (Get-ChildItem -LiteralPath $Folder -Force)) {
-            Remove-Item -LiteralPath $Folder
+            # The folder that somebody stands in cannot go.
+            Remove-Item -LiteralPath $Folder -ErrorAction SilentlyContinue
         }
     }
     Write-Host 'corral is removed.'
