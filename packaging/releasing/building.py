@@ -63,6 +63,9 @@ def build(out: Path, wheels: Path, wanted: Wanted) -> list[Path]:
         licences.collect(stage, work / "licences", strict=True)
         archive.pack(work / "licences", made / f"{name}-licences.tar.gz")
         sbom.write(stage, made / f"{name}.cdx.json")
+        # Who takes the wheel alone needs one of them.
+        for installer in ("install.sh", "install.ps1"):
+            shutil.copy(PACKAGING / installer, made)
         native = ["--native"] if wanted.native else []
         if wanted.deb:
             _run("linux/deb.py", "--wheels", str(stage), "--out", str(made), *native)
