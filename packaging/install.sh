@@ -169,6 +169,9 @@ own_way() { # METHOD: what lies there and is not from here is somebody's
     [ "${before:-$1}" = "$1" ] || stop 7 "corral is installed here already, by another way: $before" \
         "Remove that first: sh '$lib/install.sh' --uninstall"
     place=$prefix/bin/corral
+    # A link would be moved into it, also with --force.
+    [ "$1" != bundle ] || [ ! -d "$place" ] ||
+        stop 7 "$place is a folder" 'Remove it first, or choose another --prefix.'
     case $force$1 in
         bundle) ;;
         pipx) place=$(pipx environment --value PIPX_BIN_DIR)/corral ;;
@@ -187,6 +190,12 @@ from_bundle() {
     [ -z "$pip" ] && "$uv" --version >/dev/null 2>&1 || uv=
     find_python
     own_way bundle
+    [ -n "$force" ] || shared | while IFS= read -r name; do
+        place=$prefix/share/$name
+        [ ! -e "$place" ] || grep -qxF "file $place" "$receipt" 2>/dev/null ||
+            stop 7 "$place is there and was not installed by this script" \
+                'Remove it first, choose another --prefix, or say --force.'
+    done || exit
     say "corral $(manifest version), from this bundle, with $python, by $([ -n "$uv" ] && echo uv || echo pip):"
     say "  program     $prefix/bin/corral, in $lib"
     for more in "$here"/engines/* "$here"/models/*; do

@@ -306,6 +306,18 @@ def test_what_cannot_be_done_ends_in_one_plain_line(copy: Path, tmp_path: Path) 
     code, said = run(copy, "--yes", "--prefix", str(tmp_path / "p"))
     assert code == 7 and "was not installed by this script" in said
     assert (tmp_path / "p" / "bin" / "corral").read_text() == "somebody's"
+    (tmp_path / "p" / "bin" / "corral").unlink()
+    (tmp_path / "p" / "bin" / "corral").mkdir()
+    code, said = run(copy, "--yes", "--force", "--prefix", str(tmp_path / "p"))
+    assert code == 7 and "bin/corral is a folder" in said
+    (tmp_path / "p" / "bin" / "corral").rmdir()
+    if sys.platform == "linux":
+        entry = tmp_path / "p" / "share" / "applications" / "corral.desktop"
+        entry.parent.mkdir(parents=True)
+        entry.write_text("somebody's")
+        code, said = run(copy, "--yes", "--prefix", str(tmp_path / "p"))
+        assert code == 7 and f"{entry} is there and was not installed by" in said
+        assert entry.read_text() == "somebody's"
     for wrong in (["--prefix"], ["--what"], ["--prefix", "/a/../b"]):
         assert run(copy, *wrong)[0] == 2
     code, said = run(copy, "--uninstall", "--yes", "--prefix", str(tmp_path / "p"))
