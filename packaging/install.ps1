@@ -286,11 +286,13 @@ function Uninstall-Corral {
     Confirm-Plan
     Stop-IfRunning
     $Method = "$(Read-Receipt 'method')"
-    $Own = "$(Read-Receipt 'env')"
-    # Somebody asked uv or pipx already.
-    if ($Own -and -not (Test-Path -LiteralPath $Own)) { $Method = '' }
-    if ($Method -eq 'uv') { Invoke-Step 'uv tool uninstall' 'uv' @('tool', 'uninstall', 'corral') }
-    if ($Method -eq 'pipx') { Invoke-Step 'pipx uninstall' 'pipx' @('uninstall', 'corral') }
+    if ($Method -eq 'uv' -or $Method -eq 'pipx') {
+        if ($Method -eq 'uv') { & uv tool uninstall corral } else { & pipx uninstall corral }
+        # It fails, too, where somebody asked for that already.
+        if ($LASTEXITCODE -ne 0 -and (Test-Path -LiteralPath "$(Read-Receipt 'env')")) {
+            Stop-Here 1 "$Method uninstall failed, as the lines above say" 'Nothing was changed.'
+        }
+    }
     foreach ($Path in $Paths) {
         if (Test-Path -LiteralPath $Path) { Remove-Item -LiteralPath $Path -Recurse -Force }
     }
