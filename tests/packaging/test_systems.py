@@ -185,13 +185,20 @@ def test_windows_is_told_that_a_file_is_mostly_empty(
     fake = SimpleNamespace(get_osfhandle=lambda descriptor: descriptor + 1000)
     monkeypatch.setitem(sys.modules, "msvcrt", fake)
     monkeypatch.setattr(sys, "platform", "win32")
-    with (tmp_path / "model.part").open("wb") as file:
+
+    class Written(io.FileIO):
+        def truncate(self, size: int | None = None, /) -> int:
+            raise AssertionError("it writes every zero there")
+
+    with Written(tmp_path / "model.part", "w") as file:
         set_length(file, 1 << 20)
         assert calls[0][0].value == file.fileno() + 1000
     assert [one if one is None else getattr(one, "value", 0) for one in calls[0][1:]] == [
         0x900C4, None, 0, None, 0, 0, None,
     ]  # fmt: skip
     assert (tmp_path / "model.part").stat().st_size == 1 << 20
+    with (tmp_path / "empty").open("wb") as empty:
+        set_length(empty, 0)
 
 
 @pytest.mark.parametrize("name", ["con", "NUL.toml", "com1.txt", "Aux .md", "lpt²", "CONOUT$"])

@@ -119,15 +119,19 @@ def sha256_of(
     return digest.hexdigest(), after
 
 
-def set_length(file: BufferedIOBase, size: int) -> None:
-    """Make a new file as long as it will be, without taking the room for what is not written.
+def set_length(file: BufferedIOBase | FileIO, size: int) -> None:
+    """Make a file as long as it will be, without taking the room for what is not written.
 
-    Windows takes it all at once, unless it is told that the file is sparse.
+    Windows takes it all at once, unless it is told that the file is sparse; and ``truncate()``
+    writes every zero there, for it is ``_chsize_s()``.
+
+    Args:
+        size: more than it is long.
 
     Raises:
         OSError: it cannot be.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32" and size:
         import ctypes
         import msvcrt
         from ctypes import wintypes
@@ -139,7 +143,10 @@ def set_length(file: BufferedIOBase, size: int) -> None:
             wintypes.DWORD(_FSCTL_SET_SPARSE),
             None, wintypes.DWORD(0), None, wintypes.DWORD(0), ctypes.byref(told), None,
         )  # fmt: skip
-    file.truncate(size)
+        file.seek(size - 1)
+        file.write(b"\0")
+    else:
+        file.truncate(size)
 
 
 def _read(file: FileIO, block: memoryview, path: Path) -> int:

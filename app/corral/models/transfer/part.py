@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from corral.errors import CorralError, DoesNotFit, Refused
-from corral.models.files import BLOCK
+from corral.models.files import BLOCK, set_length
 from corral.text import shorten
 
 AT_ONCE = 128 * 1024
@@ -72,7 +72,7 @@ class Part:
         """Only one thread writes."""
         try:
             if offset > self.end:
-                self._file.truncate(self.size)
+                set_length(self._file, self.size)
                 self.end = self.size
             self._file.seek(offset)
             while data:
