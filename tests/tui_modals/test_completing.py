@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ from corral.tui.screens.completing import complete, typed_path
 )
 def test_typed_path(typed: str, meant: Path) -> None:
     assert typed_path(typed) == meant
+
+
+@pytest.mark.parametrize("refused", [OSError("Bad URL"), IndexError()])
+def test_an_address_that_is_no_file_is_just_not_there(
+    refused: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows, and every system from Python 3.14 on, take no address of another machine."""
+
+    def url2pathname(_url: str) -> str:
+        raise refused
+
+    monkeypatch.setattr(urllib.request, "url2pathname", url2pathname)
+    assert typed_path("file:////server/a.gguf") == Path.cwd() / "file:/server/a.gguf"
 
 
 @pytest.fixture

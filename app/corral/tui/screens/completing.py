@@ -20,7 +20,8 @@ def typed_path(text: str) -> Path:
     elif text.startswith("file://"):
         from urllib.request import url2pathname  # Dear, and hardly ever needed.
 
-        text = url2pathname(text.removeprefix("file://"))
+        with contextlib.suppress(OSError, IndexError):  # None of this machine, or none at all
+            text = url2pathname(text.removeprefix("file://"))
     elif os.name == "posix":
         text = text.replace("\\ ", " ")
     path = Path(text)
