@@ -116,6 +116,10 @@ def verify(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+def _day(text: str) -> str:
+    return datetime.date.fromisoformat(text).isoformat()
+
+
 def _say(title: str, found: list[str]) -> None:
     print(f"{'NO' if found else 'ok'}  {title}")
     for line in found:
@@ -136,7 +140,7 @@ def main() -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     step = steps.add_parser("roll", help="date the changelog, write the version everywhere")
     step.add_argument("version", help="a higher one than before")
-    step.add_argument("--date", default=today, help="of the release (today)")
+    step.add_argument("--date", type=_day, default=today, help="of the release (today)")
     step.set_defaults(run=roll)
 
     step = steps.add_parser("notes", help="print what the changelog says of this version")

@@ -35,6 +35,9 @@ def versions(root: Path) -> Iterator[str]:
     for name, found in said.items():
         if found != version:
             yield f"{name} says {found}, and pyproject.toml {version}"
+    for found in rolling.FILES.findall((root / "README.md").read_text(encoding="utf-8")):
+        if found != version:
+            yield f"README.md names a file of {found}, and pyproject.toml says {version}"
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pins = [re.fullmatch(r"llama-cpp-python==(\S+)", one) for one in project["dependencies"]]
     pinned = next((one[1] for one in pins if one), "no exact version")
@@ -54,7 +57,10 @@ def desktop(root: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(root / "packaging" / "linux" / "share.py"), folder]
         subprocess.run(command, check=True, stdout=sys.stderr)
-        for path in Path(folder).glob("metainfo/*.xml"):
+        told = list(Path(folder).glob("metainfo/*.xml"))
+        if not told:
+            yield "packaging/linux/share.py writes no AppStream data"
+        for path in told:
             found = re.findall(r'<release version="([^"]+)"', path.read_text(encoding="utf-8"))
             if found != [version]:
                 yield f"{path.name} says {found}, and pyproject.toml {version}"

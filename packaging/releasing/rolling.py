@@ -12,6 +12,8 @@ PLACES = {
     "app/corral/__init__.py": re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE),
 }
 """The files that say the version, and how."""
+FILES = re.compile(r"(?<=\bcorral[-_])\d+(?:\.\d+)+[a-z0-9.]*(?=[-_])")
+"""The version in the names of a release's files, of which README.md tells what to do with them."""
 
 
 def version_in(root: Path, name: str) -> str:
@@ -40,6 +42,8 @@ def roll(root: Path, version: str, date: str) -> list[str]:
         before = version_in(root, name)
         text = (root / name).read_text(encoding="utf-8")
         new[name] = pattern.sub(lambda line, old=before: line[0].replace(old, version), text)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    new["README.md"] = FILES.sub(version, readme)
     for name, text in new.items():
         (root / name).write_text(text, encoding="utf-8", newline="\n")
     return list(new)

@@ -15,8 +15,9 @@ release = script("release.py")
 changelog, checks, rolling = release.changelog, release.checks, release.rolling
 
 ROOT = PACKAGING.parent
-SAYING = ("pyproject.toml", "app/corral/__init__.py", "CHANGELOG.md", "packaging/engine/flags.toml",
-          "requirements/engine.in", "requirements/engine.txt")  # fmt: skip
+SAYING = ("pyproject.toml", "app/corral/__init__.py", "CHANGELOG.md", "README.md",
+          "packaging/engine/flags.toml", "requirements/engine.in",
+          "requirements/engine.txt")  # fmt: skip
 
 # --- check ----------------------------------------------------------------------------------------
 
@@ -54,6 +55,7 @@ def test_the_versions_of_this_checkout_agree() -> None:
     [
         ("app/corral/__init__.py", '"0.', '"9.', "__init__.py says 9"),
         ("CHANGELOG.md", "## 0.", "## 9.", "CHANGELOG.md says 9"),
+        ("README.md", "corral_0.", "corral_9.", "README.md names a file of 9"),
         ("packaging/engine/flags.toml", 'binding = "0', 'binding = "9', "flags.toml is for"),
         ("requirements/engine.in", "==0", "==9", "engine.in is for llama-cpp-python 9"),
         ("requirements/engine.txt", "==0", "==9", "engine.txt is for llama-cpp-python 9"),
@@ -66,6 +68,13 @@ def test_a_version_of_its_own_is_named(
     assert not list(checks.versions(checkout))
     edit(checkout / name, before, after)
     assert any(told in line for line in checks.versions(checkout))
+
+
+def test_appstream_data_that_is_not_written_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks.subprocess, "run", lambda *_args, **_more: None)
+    assert list(checks.desktop(checkout)) == ["packaging/linux/share.py writes no AppStream data"]
 
 
 def test_what_is_not_committed_is_named(checkout: Path) -> None:
@@ -214,6 +223,16 @@ def test_a_changelog_that_cannot_be_rolled_says_why() -> None:
         changelog.entries("# Changelog\n")
 
 
+@pytest.mark.parametrize("day", ["tomorrow", "2026-13-01", "21.11.2026"])
+def test_a_day_that_is_none_is_refused(day: str) -> None:
+    """The changelog would be one that nothing here can read any more."""
+    done = subprocess.run(
+        [sys.executable, str(PACKAGING / "release.py"), "roll", "x", "--date", day],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2 and "--date" in done.stderr
+
+
 def test_every_place_says_the_new_version_or_none_does(checkout: Path) -> None:
     (checkout / "CHANGELOG.md").write_text(CHANGES)
     edit(checkout / "app/corral/__init__.py", "__version__", "__version")
@@ -223,5 +242,6 @@ def test_every_place_says_the_new_version_or_none_does(checkout: Path) -> None:
     edit(checkout / "app/corral/__init__.py", "__version", "__version__")
     rolling.roll(checkout, "0.2.0", "2026-11-21")
     assert not list(checks.versions(checkout)) and not list(checks.tagged(checkout, "v0.2.0"))
+    assert "dpkg -i corral_0.2.0_amd64.deb" in (checkout / "README.md").read_text()
     with pytest.raises(ValueError, match=r"not higher than 0\.2\.0"):
         rolling.roll(checkout, "0.2.0", "2026-11-21")
