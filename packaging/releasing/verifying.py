@@ -40,6 +40,8 @@ def everything(folder: Path, signers: Path | None) -> Iterator[str]:
     except SystemExit as error:
         yield str(error)
         return
+    if wheel.key != product.NAME:
+        yield f"{wheel.path.name} is a wheel of {wheel.name}"
     yield from names(folder, wheel)
     yield from opens(wheel)
     yield from sources(folder, wheel.version)
@@ -73,7 +75,8 @@ def opens(wheel: wheelinfo.Wheel) -> Iterator[str]:
     """Every file of the wheel is in its RECORD, with its hash."""
     try:
         with zipfile.ZipFile(wheel.path) as archive:
-            files = {name: archive.read(name) for name in archive.namelist()}
+            held = archive.namelist()
+            files = {name: archive.read(name) for name in held}
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         yield f"{wheel.path.name} cannot be read: {error}"
         return
@@ -84,6 +87,8 @@ def opens(wheel: wheelinfo.Wheel) -> Iterator[str]:
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         if name != record and told.get(name) != f"sha256={digest}":
             yield f"{wheel.path.name}: {name} is not what its RECORD says"
+    for name in sorted(name for name in files if held.count(name) > 1):
+        yield f"{wheel.path.name} has {name} more than once"
     for name in sorted(told.keys() - files.keys()):
         yield f"{wheel.path.name}: {name} is missing"
 

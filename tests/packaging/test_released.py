@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.scripts import PACKAGING, script
+from tests.support.wheels import wheel
 
 release = script("release.py")
 sums = script("sums.py")
@@ -132,6 +133,18 @@ def test_what_sums_cannot_see_is_found(folder: Path) -> None:
     sums.write(folder)
     found = "\n".join(problems(folder))
     assert f"{bill.name} is no bill of materials" in found and ".tar.gz cannot be read" in found
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_wheel_that_is_two_or_another_one_is_found(folder: Path) -> None:
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("corral/__init__.py", archive.read("corral/__init__.py"))
+    sums.write(folder)
+    assert f"{path.name} has corral/__init__.py more than once" in problems(folder)
+    shutil.copy(wheel(folder.parent, "other", "1.0"), path)
+    sums.write(folder)
+    assert f"{path.name} is a wheel of other" in problems(folder)
 
 
 @pytest.fixture
