@@ -90,9 +90,9 @@ def test_who_has_no_home_has_the_root_folder(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("HOME")
     standing.see_to_it()
     assert Path.home() == Path("/")
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/srv/somebody")
     standing.see_to_it()
-    assert Path.home() == Path("/home/somebody")
+    assert Path.home() == Path("/srv/somebody")
 
 
 def test_a_user_that_the_system_does_not_know(private_home: Path) -> None:
