@@ -39,6 +39,8 @@ def problems(folder: Path) -> Iterator[str]:
     for line in lines:
         if (found := _LINE.fullmatch(line)) is None:
             yield f"{NAME} has a line that is none: {line!r}"
+        elif told.get(found[2], found[1]) != found[1]:
+            yield f"{NAME} says two things of {found[2]}"
         else:
             told[found[2]] = found[1]
     here = set(_names(folder))

@@ -110,6 +110,10 @@ def test_a_missing_and_an_extra_file_are_named(folder: Path) -> None:
     found = problems(folder)
     assert "notes.txt is not in SHA256SUMS" in found
     assert any(line.endswith(".deb is missing") for line in found)
+    sums.write(folder)
+    lines = (folder / "SHA256SUMS").read_text()
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  notes.txt\n{lines}")
+    assert "SHA256SUMS says two things of notes.txt" in problems(folder)
     (folder / "SHA256SUMS").unlink()
     assert any("cannot be read" in line for line in problems(folder))
 
