@@ -3,7 +3,8 @@
 #
 #   powershell -ExecutionPolicy Bypass -File install.ps1 [-Yes] [-DryRun] [-Uninstall] [-Prefix DIR]
 #
-# Everything lies below Prefix: env-VERSION.N is the program and is never changed afterwards,
+# Of a bundle everything lies below Prefix (uv and pipx have their own places, and Prefix the
+# receipt alone): env-VERSION.N is the program and is never changed afterwards,
 # bin\corral.cmd and the Start menu's corral start it, receipt says what there is, and nothing else
 # is ever removed.
 [CmdletBinding()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -211,6 +212,6 @@ def is_allowed(name: str) -> bool:
         and "\\" not in name
         and ":" not in name
         and parts[1].endswith(".toml")
-        and not is_reserved(parts[1])
+        and not (sys.platform == "win32" and is_reserved(parts[1]))
         and not parts[1].startswith(".")
     )
