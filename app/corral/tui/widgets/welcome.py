@@ -11,6 +11,8 @@ from textual.message import Message
 from textual.style import Style
 from textual.widgets import Static
 
+from corral.models import GET_STARTER
+
 EXAMPLES = (
     "Plan three days in Cusco for people who like to walk",
     "Explain how a language model chooses its next word",
@@ -78,7 +80,7 @@ class Welcome(VerticalScroll, can_focus=False):
             Content.styled("Nothing can answer before one is. Ways to change that:", "$quiet"),
             Content(),
             Content.assemble(("  1  ", "$primary"), "A small one, 98 MB, that can talk at once:"),
-            Content.styled('     pip install "corral[starter]"', "$quiet"),
+            Content.styled(f"     {GET_STARTER}", "$quiet"),
             Content(),
             Content.assemble(("  2  ", "$primary"), "One that suits this machine:"),
             Content.assemble(("     F5", "$primary"), (f"  {better}" if better else "", "$quiet")),
