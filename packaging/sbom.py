@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import product  # noqa: E402
+import sums  # noqa: E402
 import wheelinfo  # noqa: E402
 
 SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"
@@ -132,15 +133,13 @@ def _told(part: Component) -> dict[str, Any]:
 
 
 def _component(wheel: wheelinfo.Wheel) -> Component:
-    with wheel.path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     purl = f"pkg:pypi/{wheel.key}@{quote(wheel.version)}"
     return Component(
         name=wheel.name,
         version=wheel.version,
         purl=_own_purl() if wheel.key == product.NAME else purl,
         licence=wheel.licence,
-        sha256=sha256,
+        sha256=sums.sha256(wheel.path),
         file=wheel.path.name,
         home=wheel.home,
     )

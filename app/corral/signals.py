@@ -34,7 +34,7 @@ def release(number: int) -> None:
     """Leave a signal to the system again."""
     try:
         asyncio.get_running_loop().remove_signal_handler(number)
-    except NotImplementedError:
+    except NotImplementedError:  # Windows' event loop
         _restore(number)
 
 

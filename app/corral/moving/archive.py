@@ -34,8 +34,8 @@ BLOCK = 1 << 20
 _LARGEST_MANIFEST = 1 << 20
 _LARGEST_TEXT = 4 << 20
 """Bytes of a settings or preset file."""
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What damage in an archive raises, and an encrypted one."""
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What damage in an archive raises, an encrypted one, and one packed in an unknown way."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
@@ -116,7 +116,7 @@ class Archive:
                     out.write(block)
                     if progress is not None:
                         progress(done + size, total)
-        except (KeyError, *_BROKEN):
+        except (KeyError, *BROKEN):
             raise damaged(self.path, entry.name) from None
         if size != entry.bytes or digest.hexdigest() != entry.sha256:
             raise damaged(self.path, entry.name)
@@ -151,7 +151,7 @@ def opened(path: Path) -> Archive:
         raise Refused(f"{name} is no ordinary file")
     try:
         file = zipfile.ZipFile(path)
-    except (*_BROKEN, OSError, ValueError):
+    except (*BROKEN, OSError, ValueError):
         raise Refused(
             f"{name} is no backup of corral's, or damaged",
             hint="`corral history backup PATH` writes one",
@@ -171,7 +171,7 @@ def _manifest(file: zipfile.ZipFile, path: Path) -> Manifest:
         value = json.loads(content[: _LARGEST_MANIFEST + 1])
     except KeyError:
         raise Refused(f"{name} is no backup of corral's") from None
-    except (*_BROKEN, OSError, ValueError, RecursionError):
+    except (*BROKEN, OSError, ValueError, RecursionError):
         raise damaged(path, MANIFEST) from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise Refused(f"{name} is no backup of corral's")

@@ -7,7 +7,6 @@ import io
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, Literal
 from corral.chat.conversation import title_from
 from corral.errors import CorralError, NotFound, Refused
 from corral.moving import chatgpt, records
+from corral.moving.archive import BROKEN
 from corral.moving.elements import Element, NoListError, elements
 from corral.store.moving import Whole
 from corral.store.store import Store
@@ -162,8 +162,8 @@ class _Import:
             self._read(name)
         except _StoppedError:
             self._outcome.stopped = True
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError):
-            # Also an encrypted one. What was read before the damage is good.
+        except BROKEN:
+            # What was read before the damage is good.
             self._outcome.fail(0, "", "The archive is damaged, encrypted or of an unknown kind")
         except OSError as error:
             self._outcome.fail(0, "", f"It cannot be read: {error.strerror or error}")

@@ -113,7 +113,7 @@ def _watch(lifeline: int) -> None:
 
     def wait() -> None:
         if sys.platform == "win32":
-            raise NotImplementedError
+            raise NotImplementedError  # Only the launcher has a lifeline, and there is none.
         try:
             os.read(lifeline, 1)
         except OSError:

@@ -109,6 +109,7 @@ class ZipSource:
     def _member(self, name: str) -> IO[bytes]:
         try:
             return self._archive.open(self._members[name])
+        # Packed in a way that nobody here knows, or encrypted.
         except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
             raise refused(self.name, f"it cannot be unpacked: {error}") from None
 
