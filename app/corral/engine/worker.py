@@ -285,6 +285,8 @@ def _heartbeat(wire: Wire, inference: Inference) -> None:
 
 def _import_ahead() -> None:
     """Have what an answer needs, arrays too, while the model is loaded and not before its words."""
+    import psutil  # noqa: F401
+
     import corral.engine.llama.generation  # noqa: F401
 
 

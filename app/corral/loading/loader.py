@@ -21,6 +21,7 @@ from corral.loading.pace import Pace, ticking
 from corral.loading.room import Room, reading_ahead
 from corral.loading.room import machine_with as machine_with
 from corral.models.files import mark, status_of
+from corral.models.fit.choices import settled
 from corral.models.fit.machine import Machine
 from corral.models.library.library import Library
 from corral.planning import Plan
@@ -201,17 +202,20 @@ class Loader:
         if chosen:
             await asyncio.to_thread(self._memo.forget_crashes, plan.spec)
         self._engine.prepare()
-        plan = await self._room.settle(plan)
+        now = await self.machine()
+        plan = replace(plan, spec=settled(plan.spec, now))
         failure = await asyncio.to_thread(self._before, plan)
         if plan.draft_refused:
             yield Notice("The draft model is not used", plan.draft_refused)
         wanted = plan.spec
         tried = False
+        machine: Machine | None = now
         while True:
             if failure is None:
                 try:
                     with reading_ahead(plan):
-                        plan = await self._room.make(plan)
+                        plan = await self._room.make(plan, machine or await self.machine())
+                        machine = None  # Whoever tries again looks again.
                         wanted = wanted.model_copy(update={"draft": plan.spec.draft})
                         tried = True
                         async with contextlib.aclosing(self._attempt(plan, wanted)) as events:
@@ -246,8 +250,8 @@ class Loader:
             if self._fitter is None:
                 raise first
             if ladder is None:
-                machine = await self.machine()
-                ladder = Ladder(self._fitter, self._library, plan, again, machine)
+                now = await self.machine()
+                ladder = Ladder(self._fitter, self._library, plan, again, now)
             below = await ladder.down(plan, failure, await self._room.available())
             if below is None:
                 raise first

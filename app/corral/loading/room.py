@@ -17,7 +17,6 @@ from corral.loading.ahead import ReadAhead
 from corral.loading.ladder import Fitting, fits
 from corral.loading.memo import LoadMemo
 from corral.models.fit import memory
-from corral.models.fit.choices import settled
 from corral.models.fit.machine import Machine, look
 from corral.models.library import shards
 from corral.models.library.library import Library
@@ -48,15 +47,14 @@ class Room:
         self._fitter = fitter
         self._compatible = drafts.once(compatible)
 
-    async def settle(self, plan: Plan) -> Plan:
-        """With what is best on this machine where nobody asked for anything else."""
-        return replace(plan, spec=settled(plan.spec, await self.machine()))
-
-    async def make(self, plan: Plan) -> Plan:
+    async def make(self, plan: Plan, machine: Machine) -> Plan:
         """Let the least recently used models go until this one fits beside the others.
 
         With graphics cards that is until all of its layers are there, or no other model is: a
         layer on the processor costs every token, loading another model again only once.
+
+        Args:
+            machine: as it is now, before any model goes.
 
         Raises:
             DoesNotFit: it would not even fit alone.
@@ -65,14 +63,16 @@ class Room:
         engine, spec = self._engine, plan.spec
         free = await self.available()
         memory.check(plan.header, spec, free, name=plan.model.name, draft=plan.draft)
-        for held in engine.held():
+        before = engine.held()
+        for held in before:
             if held.spec.path == spec.path and held.spec != spec:
                 await engine.discard(held.spec)  # It makes way in any case: its room counts.
         others = [held for held in engine.held() if held.spec.path != spec.path]
         while others and not fits(plan, free - sum(o.private + o.mapped for o in others)):
             await engine.discard(others.pop().spec)
-        while self._fitter is not None:
+        if len(engine.held()) < len(before):
             machine = await self.machine()
+        while self._fitter is not None:
             rest = drafts.beside(machine, plan.draft, spec)
             planned = await asyncio.to_thread(
                 self._fitter.plan_load, plan.model, plan.header, spec, rest
@@ -84,6 +84,7 @@ class Room:
                 room = free - sum(other.private + other.mapped for other in others)
                 return await asyncio.to_thread(self._with_draft, plan, spec, machine, room)
             await engine.discard(others.pop().spec)
+            machine = await self.machine()
         return plan
 
     def _with_draft(self, plan: Plan, wanted: LoadSpec, machine: Machine, room: int) -> Plan:

@@ -17,6 +17,7 @@ from llama_cpp import _ctypes_extensions
 
 from corral.engine.protocol import Device, MemoryUse
 
+_DEBUG = 1
 _ERROR = 4
 _CONTINUED = 5
 _MADV_DONTNEED = 4
@@ -47,10 +48,12 @@ class NativeLog:
         L.llama_log_set(self._callback, None)
 
     def _line(self, level: int, text: bytes | None, _user: Any) -> None:
+        if level != _CONTINUED:
+            self._level = level
+        if self._level == _DEBUG:  # A load has thousands of these.
+            return
         try:
             line = (text or b"").decode("utf-8", "replace")
-            if level != _CONTINUED:
-                self._level = level
             if self._level == _ERROR and line.strip():
                 self.errors.append(line.strip())
             if found := re.search(r"offloaded (\d+)/(\d+) layers", line):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from corral.errors import Refused
 from corral.models import files
-from corral.models.catalog import Catalog
+from corral.models.catalog import Catalog, Family
 from corral.models.files import absolute, mark, status_of
 from corral.models.gguf.header import Header, read_header
 from corral.models.gguf.reader import Tensor
@@ -85,15 +86,17 @@ class Shelf:
         """
         found = self._here()
         here = {(model.family.name, model.quant) for model in found if model.family}
-        for family in self.catalog.families.values():
+        for family, models in self._catalogued:
             licence = self.catalog.licence(family.licence)
             if everything or licence is None or licence.download:
-                found += [
-                    from_catalogue(family, file)
-                    for file in family.files
-                    if (family.name, file.quant) not in here
-                ]
+                found += [one for one in models if (family.name, one.quant) not in here]
         return found
+
+    @cached_property
+    def _catalogued(self) -> list[tuple[Family, list[LocalModel]]]:
+        """All files of the catalogue, as if none were here."""
+        families = self.catalog.families.values()
+        return [(family, [from_catalogue(family, f) for f in family.files]) for family in families]
 
     def _here(self) -> list[LocalModel]:
         coming = self._coming()
