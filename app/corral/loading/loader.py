@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -220,11 +220,8 @@ class Loader:
                         tried = True
                         async with contextlib.aclosing(self._attempt(plan, wanted)) as events:
                             async for event in events:
-                                if isinstance(event, Resident):
-                                    for said in self._engine.notices():
-                                        yield Notice("Another engine is used", said)
-                                    if event.loaded.draft_refused:
-                                        yield _without(plan.spec.draft, event.loaded.draft_refused)
+                                for notice in self._worth_telling(event):
+                                    yield notice
                                 yield event
                     return
                 except (DoesNotFit, OutOfMemory) as error:
@@ -258,6 +255,14 @@ class Loader:
             yield Notice("Less memory is used", f"{changes(plan, below)}: {failure.message}")
             plan, wanted = below, below.spec
             failure = await asyncio.to_thread(self._before, plan)
+
+    def _worth_telling(self, event: Working | Resident) -> Iterator[Notice]:
+        """What a person should know about a load that has succeeded."""
+        if isinstance(event, Resident):
+            for said in self._engine.notices():
+                yield Notice("Another engine is used", said)
+            if event.loaded.draft_refused:
+                yield _without(event.plan.spec.draft, event.loaded.draft_refused)
 
     def _before(self, plan: Plan) -> CorralError | None:
         """What is known from the last time this was loaded: memory ran out, then it is not tried

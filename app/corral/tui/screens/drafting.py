@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual import on
-from textual.screen import Screen
 from textual.timer import Timer
 
 from corral.chat.conversation import Message
 from corral.errors import CorralError
 from corral.tui import wording
+from corral.tui.screens.quick import QuickScreen
 from corral.tui.toasts import fail, say
 from corral.tui.widgets.prompt import Prompt, PromptArea
 
@@ -22,7 +22,7 @@ DRAFT_PAUSE = 0.5
 """Seconds after the last key before a draft is saved."""
 
 
-class Drafting(Screen[None]):
+class Drafting(QuickScreen):
     """The part of :class:`corral.tui.screens.chat.ChatScreen` that looks after the box."""
 
     conversing: Conversing

@@ -18,6 +18,7 @@ from textual.widgets.markdown import MarkdownBlock
 from corral.text import clean
 from corral.tui.widgets import lists
 from corral.tui.widgets.fence import Fence
+from corral.tui.widgets.placed import Placed
 from corral.tui.widgets.sheet import taller
 from corral.tui.widgets.tables import Table
 
@@ -42,7 +43,7 @@ def _keep_breaks(state: StateCore) -> None:
                 child.type = "hardbreak"
 
 
-class Paragraph(MarkdownParagraph):
+class Paragraph(MarkdownParagraph, Placed):
     """A paragraph that lays the screen out again only where it takes more lines than before."""
 
     def set_content(self, content: Content) -> None:
@@ -81,7 +82,7 @@ class _List:
     width: int
 
 
-class AnswerMarkdown(Markdown):
+class AnswerMarkdown(Markdown, Placed):
     """The text of an answer, which can grow.
 
     Only the last block is parsed again when something is added; of a list, only its last part.

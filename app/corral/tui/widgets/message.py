@@ -20,12 +20,14 @@ from corral.tui import wording
 from corral.tui.turns import Live
 from corral.tui.widgets.line import Line, Part
 from corral.tui.widgets.marks import MARKS, NO_MARKS, Marks
+from corral.tui.widgets.placed import Placed
 
 TICK = 0.05
 """How often a running answer is looked at, in seconds."""
 
 FIGURES_GAP = 0.2
-"""The figures below it move at least so often, in seconds: each step paints the screen."""
+"""The figures below it move so often, in seconds, while no words come: with words they move when
+those are painted, for each step paints the screen."""
 
 SHORTEST_GAP = 0.2
 LONGEST_GAP = 0.5
@@ -74,7 +76,7 @@ class Heading(Line):
         self.post_message(MessageView.SiblingWanted(view.message, step))
 
 
-class MessageView(Vertical):
+class MessageView(Vertical, Placed):
     """What every message has: its row of the store, its place among siblings, its marks."""
 
     class SiblingWanted(TextualMessage):
@@ -248,10 +250,11 @@ class AnswerView(MessageView):
         if live is None or not self._visible():
             return
         now = perf_counter()
-        fresh = live.turn.text != self._text and now - self._last >= self._gap
+        waiting = live.turn.text != self._text
+        fresh = waiting and now - self._last >= self._gap
         if fresh:
             await self._flush(live)
-        if fresh or now - self._figures_at >= FIGURES_GAP:
+        if fresh or (not waiting and now - self._figures_at >= FIGURES_GAP):
             self._figures_at = now
             self._frame += 1
             self._show()

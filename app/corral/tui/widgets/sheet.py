@@ -21,6 +21,8 @@ from textual.style import Style
 from textual.visual import RenderOptions, Visual
 from textual.widgets import Static
 
+from corral.tui.widgets.placed import Placed
+
 
 class Row:
     """A text that is wrapped, with something before its first line.
@@ -163,7 +165,7 @@ class Sheet(Visual):
         return strips if height is None else strips[:height]
 
 
-class SheetView(Static):
+class SheetView(Static, Placed):
     """A widget that shows a sheet; its text can be selected like any other."""
 
     sheet: Sheet

@@ -21,6 +21,7 @@ from corral.tui.widgets.alone import alone
 from corral.tui.widgets.filling import MOST, fitting
 from corral.tui.widgets.marks import NO_MARKS, Marks, marks_of
 from corral.tui.widgets.message import AnswerView, MessageView, QuestionView
+from corral.tui.widgets.placed import Placed
 
 ABOVE = 2
 """Lines above a message that was searched for."""
@@ -29,7 +30,7 @@ PAGE = 8
 """Messages mounted at a time while somebody scrolls."""
 
 
-class Transcript(VerticalScroll, can_focus=True):
+class Transcript(VerticalScroll, Placed, can_focus=True):
     """A window over the active path of a conversation.
 
     It stays at the bottom while an answer grows and keeps its place while somebody reads above.
