@@ -92,11 +92,11 @@ def test_another_library_has_no_switch(tmp_path: Path) -> None:
 
 def test_a_step_that_takes_too_long_gets_short_waits(waits: Waits) -> None:
     guard = Guard(waits)
-    guard.begin(60.0)
+    guard.begin(60.0, time.perf_counter())
     guard.end()
     assert not waits.short
     for _ in range(2):  # The guard is still there for the next one.
-        guard.begin(0.02)
+        guard.begin(0.02, time.perf_counter())
         assert eventually(lambda: waits.short)
         guard.end()
         waits.set_short(False)

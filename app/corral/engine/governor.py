@@ -45,6 +45,10 @@ ROOM = 0.6
 
 SOON_SECONDS = 0.4
 
+TOGETHER_SECONDS = 0.1
+"""Computing time of which the steps are judged as one in calm times: between two tokens there is
+none to spare."""
+
 CALM_SECONDS = 1.0
 """Computing time without a doubt after which nobody is expected to come in between."""
 
@@ -63,8 +67,8 @@ class Recent:
     """
 
     def __init__(self) -> None:
-        self._steps: deque[tuple[float, float]] = deque()
-        self._cost = 0.0
+        self._steps: deque[tuple[float, float, float]] = deque()
+        self._cost = self._count = 0.0
         self.seconds = 0.0
         """Of all of them together."""
 
@@ -74,27 +78,30 @@ class Recent:
     @property
     def mean(self) -> float:
         """What a unit cost, on average."""
-        return self._cost / len(self._steps)
+        return self._cost / self._count
 
     def last(self, count: int) -> list[float]:
         """The costs of so many, the newest first."""
-        return [cost for (cost, _), _ in zip(reversed(self._steps), range(count), strict=False)]
+        return [cost for (cost, _, _), _ in zip(reversed(self._steps), range(count), strict=False)]
 
-    def add(self, cost: float, seconds: float) -> None:
-        self._steps.append((cost, seconds))
-        self._cost += cost
+    def add(self, cost: float, seconds: float, count: float = 1.0) -> None:
+        """One step, or several that cost the same."""
+        self._steps.append((cost, seconds, count))
+        self._cost += cost * count
+        self._count += count
         self.seconds += seconds
 
     def keep(self, least: int, seconds: float) -> None:
         """Forget the oldest, but for so many, as long as the others took so long."""
         while len(self._steps) > least and self.seconds - self._steps[0][1] >= seconds:
-            cost, spent = self._steps.popleft()
-            self._cost -= cost
+            cost, spent, count = self._steps.popleft()
+            self._cost -= cost * count
+            self._count -= count
             self.seconds -= spent
 
     def clear(self) -> None:
         self._steps.clear()
-        self._cost = self.seconds = 0.0
+        self._cost = self._count = self.seconds = 0.0
 
 
 class ThreadGovernor:
@@ -134,6 +141,10 @@ class ThreadGovernor:
         """Computing time and steps since the last choice."""
         self._first = False
         """The next step is the first one after a pause."""
+        self._together, self._together_seconds = 0, 0.0
+        """Steps that were as usual and are not judged yet."""
+        self.allowed = 0.0
+        """In calm times: the limit of a step with one row; 0.0 has to be asked for."""
         self._rows: dict[int, float] = {}
         """What a step with several rows costs, by their number, in steps with one."""
         if suspicious and (around := self._around(self.setting)):
@@ -183,6 +194,8 @@ class ThreadGovernor:
         there; and what was measured before says nothing about now.
         """
         self._first = True
+        self.allowed = 0.0
+        self._together, self._together_seconds = 0, 0.0
         if self._usual is not None:
             self._recent.clear()
 
@@ -196,6 +209,14 @@ class ThreadGovernor:
         Returns:
             The setting for the next step.
         """
+        if seconds < self.allowed * (SLOWER / HOLD_UP) and work == rows == 1:
+            self._together += 1
+            self._together_seconds += seconds
+            if self._together_seconds >= TOGETHER_SECONDS:
+                self._judge_together()
+            return self.setting
+        if self._together:
+            self._judge_together()
         if self._first:
             self._first = False
             return self.setting
@@ -212,7 +233,20 @@ class ThreadGovernor:
             self._try(cost)
         else:
             self._watch(cost)
+        self.allowed = (self.limit() or 0.0) if self.calm else 0.0
         return self.setting
+
+    def _judge_together(self) -> None:
+        count, seconds = self._together, self._together_seconds
+        self._together, self._together_seconds = 0, 0.0
+        self._age += seconds
+        self._steps += count
+        # As two of them, where there are so many: what was late before is no longer the last.
+        parts = min(2, count)
+        for _ in range(parts):
+            self._recent.add(seconds / count, seconds / parts, count / parts)
+        self._watch(seconds / count)
+        self.allowed = (self.limit() or 0.0) if self.calm else 0.0
 
     def _as_one(self, cost: float, rows: int) -> float | None:
         """What the step would have cost with one row; None while that is being learned."""

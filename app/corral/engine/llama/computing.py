@@ -56,7 +56,9 @@ class Computing:
         )
         self._context: Any = None
         self._applied: tuple[int, int] | None = None
-        self._now = (self.generation, 1, 1)
+        self._one = self._now = (self.generation, 1, 1)
+        self._asynchronous = bool(L.llama_supports_gpu_offload())
+        """A card is only told what to do: it may still be at it when a call comes back."""
         self._began = self._ended = 0.0
         self._idle = IdleMeter()
         self._looked = time.perf_counter()
@@ -72,11 +74,19 @@ class Computing:
 
     def begin_step(self, rows: int) -> None:
         """A step of generation is next, with 1 row, or more where guesses are checked."""
-        self._begin(self.generation, 1, rows)
+        now, allowed = time.perf_counter(), self.generation.allowed
+        if rows > 1 or not allowed or self._waits.short or now - self._ended > PAUSE_SECONDS:
+            self._begin(self.generation, 1, rows)
+            return
+        # Between two tokens the caches are full of weights, and every line takes microseconds.
+        self._now = self._one
+        self._guard.begin(allowed, now, calm=True)
+        self._began = now
 
     def end(self) -> float:
         """It is done; gives its seconds. Not called where it failed."""
-        L.llama_synchronize(self._context)  # A card is only told what to do: it may still be at it.
+        if self._asynchronous:
+            L.llama_synchronize(self._context)
         self._ended = now = time.perf_counter()
         seconds = now - self._began
         self._guard.end()
@@ -101,8 +111,8 @@ class Computing:
         if governor.short != self._waits.short:
             self._waits.set_short(governor.short)
         limit = governor.limit(work, rows) if self._tells(governor, work) else None
-        self._guard.begin(limit, calm=governor.calm)
         self._began = time.perf_counter()
+        self._guard.begin(limit, self._began, calm=governor.calm)
         if self._began - self._ended > PAUSE_SECONDS:
             self.generation.resume()
             self._idle.cores()  # Who was busy meanwhile says nothing about now.

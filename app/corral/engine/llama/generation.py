@@ -15,8 +15,9 @@ from corral.engine.llama.sampling import Chain
 from corral.engine.llama.states import Keeper
 from corral.engine.llama.vocab import TextStream
 
-FLUSH_SECONDS = 0.05
-"""Pieces that come faster than this travel together: the screen cannot show them one by one."""
+FLUSH_SECONDS = 0.1
+"""Pieces that come faster than this travel together: the screen shows them at half this pace at
+the most, and whoever takes them wakes up on a processor that llama.cpp computes with."""
 
 
 class Generation:
@@ -87,7 +88,8 @@ class Generation:
             half = self._text.unfinished
             rest = self._text.feed(b"", final=True)
             # Half a character is no text; the answer may go on with the whole one.
-            self._send(rest.removesuffix("\ufffd") if half else rest, flush=True)
+            self._pending += rest.removesuffix("\ufffd") if half else rest
+            self._flush()
             self._chain.close()
             if self._drafter is not None:
                 self._drafter.close()
@@ -130,7 +132,7 @@ class Generation:
         token, seconds = self._sample(-1), 0.0
         while (reason := self._emit(token)) is None:
             if seconds >= FLUSH_SECONDS:
-                self._send("", flush=True)  # Several came at once, and the next take as long.
+                self._flush()  # Several came at once, and the next take as long.
             guesses: list[int] = []
             if drafter is not None:
                 room = min(self._limit - self._count, model.n_batch) - 1
@@ -182,7 +184,9 @@ class Generation:
         if vocab.ends(token):
             return "end"
         self._said.append(token)
-        self._send(self._text.feed(vocab.piece(token)))
+        self._pending += self._text.feed(vocab.piece(token))
+        if self._last - self._flushed >= FLUSH_SECONDS:
+            self._flush()
         if self._text.stopped or (formed is not None and formed.walk.must_end):
             return "end"
         return "length" if self._count >= self._limit else None
@@ -191,19 +195,17 @@ class Generation:
         """Make what ran out of tokens whole, so that it is of the form that was asked for."""
         if self._chain.formed is not None:
             self._text = TextStream()  # Half a character at the end is dropped.
-            self._send(self._chain.formed.walk.closing())
+            self._pending += self._chain.formed.walk.closing()
 
     # --- events -----------------------------------------------------------------------------------
 
-    def _send(self, text: str, *, flush: bool = False) -> None:
-        self._pending += text
-        now = time.monotonic()
-        if self._pending and (flush or now - self._flushed >= FLUSH_SECONDS):
+    def _flush(self) -> None:
+        if self._pending:
             self._send_event(
                 protocol.Delta(id=self._command.id, text=self._pending, tokens=self._count)
             )
             self._pending = ""
-            self._flushed = now
+            self._flushed = self._last
 
     def _progress(self, done: int, total: int) -> None:
         self._evaluated = done

@@ -32,6 +32,10 @@ class Vocab:
         self.is_sentencepiece = L.llama_vocab_type(vocab) == _SENTENCEPIECE
         self._buffer = ctypes.create_string_buffer(256)
         self._spelled: dict[int, bytes | None] = {}
+        self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
+        """What was asked before: between two tokens the caches are full of weights, and each call
+        of a foreign function takes microseconds."""
 
     def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
         """Ids of ``text`` on its own, without BOS or EOS around it.
@@ -81,12 +85,18 @@ class Vocab:
 
     def piece(self, token: int) -> bytes:
         """The bytes of one token, which may be half a character; control tokens have none."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._native_piece(token)
+        return found
+
+    def _native_piece(self, token: int) -> bytes:
         count = L.llama_token_to_piece(
             self.pointer, token, self._buffer, len(self._buffer), 0, False
         )
         if count < 0:
             self._buffer = ctypes.create_string_buffer(-count)
-            return self.piece(token)
+            return self._native_piece(token)
         return self._buffer.raw[:count]
 
     def spell(self, token: int) -> bytes | None:
@@ -105,7 +115,10 @@ class Vocab:
 
     def ends(self, token: int) -> bool:
         """Whether the model says with this token that it is done."""
-        return bool(L.llama_vocab_is_eog(self.pointer, token))
+        found = self._ends.get(token)
+        if found is None:
+            found = self._ends[token] = bool(L.llama_vocab_is_eog(self.pointer, token))
+        return found
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
@@ -128,6 +141,8 @@ class TextStream:
 
     def __init__(self, stop: Sequence[str] = (), *, strip_leading_space: bool = False) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._half = False
+        """Whether the decoder waits for the rest of a character."""
         self._stop = tuple(text for text in stop if text)
         self._strip = strip_leading_space
         self._held = ""
@@ -143,7 +158,11 @@ class TextStream:
         """The characters that are certain by now; ``final`` also gives what was held back."""
         if self.stopped:
             return ""
-        text = self._decoder.decode(data, final=final)
+        if data.isascii() and not self._half and not final:
+            text = data.decode("ascii")
+        else:
+            text = self._decoder.decode(data, final=final)
+            self._half = self.unfinished > 0
         if self._strip and text:
             text = text.removeprefix(" ")
             self._strip = False

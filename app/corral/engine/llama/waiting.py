@@ -93,17 +93,18 @@ class Guard:
         self._used = 0.0
         self._thread: threading.Thread | None = None
 
-    def begin(self, allowed: float | None, *, calm: bool = False) -> None:
+    def begin(self, allowed: float | None, now: float, *, calm: bool = False) -> None:
         """A step begins that should be over in so many seconds; None is any time.
 
         Args:
+            now: by ``time.perf_counter``.
             calm: nothing was held up of late: it may be noticed later.
         """
         if allowed is None or not self._waits.switchable:
             return
         low, high = POLL_SECONDS
         self._poll = high if calm else min(high, max(low, allowed / 4))
-        self._used = now = time.monotonic()
+        self._used = now
         self._until = now + allowed
         if not self._wake.is_set():
             self._wake.set()
@@ -117,7 +118,7 @@ class Guard:
 
     def _watch(self) -> None:
         while True:
-            now, until = time.monotonic(), self._until
+            now, until = time.perf_counter(), self._until
             if until is not None and now > until:
                 self._waits.set_short(True)
                 self._until = None

@@ -22,7 +22,7 @@ from corral.tui.widgets.line import Line, Part
 from corral.tui.widgets.marks import MARKS, NO_MARKS, Marks
 from corral.tui.widgets.placed import Placed
 
-TICK = 0.05
+TICK = 0.1
 """How often a running answer is looked at, in seconds."""
 
 FIGURES_GAP = 0.2
@@ -31,7 +31,7 @@ those are painted, for each step paints the screen."""
 
 SHORTEST_GAP = 0.2
 LONGEST_GAP = 0.5
-COST_SHARE = 20.0
+COST_SHARE = 30.0
 """Words are added again after so many times the CPU time that adding the last ones took.
 
 The model computes on the same cores: what the screen takes, it has to wait for.
