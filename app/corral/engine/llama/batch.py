@@ -37,6 +37,15 @@ class Batch:
             logits=self._rows,
         )
 
+    def fill_one(self, token: int, position: int, sequence: int) -> L.llama_batch:
+        """One token, with its logits."""
+        self._batch.n_tokens = 1
+        self._sequence[0] = sequence
+        self._tokens[0] = token
+        self._positions[0] = position
+        self._rows[0] = 1
+        return self._batch
+
     def fill(
         self,
         tokens: Sequence[int],
@@ -54,13 +63,9 @@ class Batch:
         count = len(tokens)
         self._batch.n_tokens = total = count + idle
         self._sequence[0] = sequence
-        if total == 1:
-            self._tokens[0] = tokens[0]
-            self._positions[0] = position
-        else:
-            self._tokens[:total] = [*tokens, *[tokens[-1]] * idle] if idle else tokens
-            self._positions[:total] = range(position, position + total)
-            ctypes.memset(self._rows, int(every_row), count)
-            ctypes.memset(ctypes.byref(self._rows, count), 0, idle)
+        self._tokens[:total] = [*tokens, *[tokens[-1]] * idle] if idle else tokens
+        self._positions[:total] = range(position, position + total)
+        ctypes.memset(self._rows, int(every_row), count)
+        ctypes.memset(ctypes.byref(self._rows, count), 0, idle)
         self._rows[count - 1] = 1
         return self._batch

@@ -78,9 +78,8 @@ class Computing:
         if rows > 1 or not allowed or self._waits.short or now - self._ended > PAUSE_SECONDS:
             self._begin(self.generation, 1, rows)
             return
-        # Between two tokens the caches are full of weights, and every line takes microseconds.
         self._now = self._one
-        self._guard.begin(allowed, now, calm=True)
+        self._guard.go_on(allowed, now)
         self._began = now
 
     def end(self) -> float:

@@ -133,15 +133,15 @@ class Generation:
         while (reason := self._emit(token)) is None:
             if seconds >= FLUSH_SECONDS:
                 self._flush()  # Several came at once, and the next take as long.
-            guesses: list[int] = []
-            if drafter is not None:
-                room = min(self._limit - self._count, model.n_batch) - 1
-                guesses = drafter.draft(self._said, room) if room > 0 else []
-            seconds = model.step([token, *guesses] if guesses else (token,))
-            self._alive()
+            if drafter is None:
+                seconds = model.step_one(token)
+                token = self._sample(-1)
+                continue
+            room = min(self._limit - self._count, model.n_batch) - 1
+            guesses = drafter.draft(self._said, room) if room > 0 else []
+            seconds = model.step([token, *guesses])
             token, right, reason = self._verify(guesses)
-            if drafter is not None:
-                drafter.note(len(guesses), right, seconds)
+            drafter.note(len(guesses), right, seconds)
             if reason is not None:
                 break
         return reason
@@ -186,6 +186,7 @@ class Generation:
         self._said.append(token)
         self._pending += self._text.feed(vocab.piece(token))
         if self._last - self._flushed >= FLUSH_SECONDS:
+            self._alive()
             self._flush()
         if self._text.stopped or (formed is not None and formed.walk.must_end):
             return "end"

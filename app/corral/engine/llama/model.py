@@ -298,6 +298,8 @@ class LlamaModel:
             Cancelled: the flag was set while it was decoded; no guess is left.
             LoadError: llama.cpp could not do it.
         """
+        if len(tokens) == 1:
+            return self.step_one(tokens[0])
         known = len(self.tokens)
         self.computing.begin_step(len(tokens))
         try:
@@ -305,6 +307,19 @@ class LlamaModel:
         except Cancelled:
             self.rewind(max(0, len(self.tokens) - known - 1))
             raise
+        return self.computing.end()
+
+    def step_one(self, token: int) -> float:
+        """The same for the last sampled token alone, with as little as can be done for it: between
+        two tokens the processor's caches are full of weights, and each line takes microseconds."""
+        live = self._live
+        assert live is not None
+        self.computing.begin_step(1)
+        batch = self._batch.fill_one(token, len(live.tokens), live.id)
+        if L.llama_decode(self._context, batch) == 0:
+            live.tokens.append(token)
+        else:
+            self._append((token,))  # It says what is wrong, and finds a free cell.
         return self.computing.end()
 
     def rewind(self, count: int) -> None:

@@ -73,6 +73,9 @@ class Chain:
         self._likeliest = greedy and not names
         if not greedy and names[:1] == ["temperature"] and self._few(names):
             self._candidates = Candidates(vocab.size, sampling.temperature)
+        by_array = self._likeliest or self._candidates is not None or self._bias is not None
+        self._native = self.formed is None and not by_array
+        """The chain sees all logits as they are."""
         for name in names:
             self._add(builders[name]())
         self._add(L.llama_sampler_init_greedy() if greedy else self._selecting())
@@ -83,8 +86,7 @@ class Chain:
         The biases are added to the row itself: no row is sampled from twice. -1 is no token: the
         grammar allows none of this vocabulary.
         """
-        by_array = self._likeliest or self._candidates is not None or self._bias is not None
-        if self.formed is None and not by_array:
+        if self._native:
             return int(L.llama_sampler_sample(self.pointer, context, row))
         logits = self._row(context, row)
         if self._bias is not None:

@@ -91,6 +91,7 @@ class Guard:
         self._until: float | None = None
         self._poll = POLL_SECONDS[1]
         self._used = 0.0
+        self._asleep = False
         self._thread: threading.Thread | None = None
 
     def begin(self, allowed: float | None, now: float, *, calm: bool = False) -> None:
@@ -112,6 +113,13 @@ class Guard:
                 self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
                 self._thread.start()
 
+    def go_on(self, allowed: float, now: float) -> None:
+        """Another step like the one before, in calm times."""
+        self._used = now
+        self._until = now + allowed
+        if self._asleep:
+            self._wake.set()
+
     def end(self) -> None:
         """The step is over."""
         self._until = None
@@ -123,9 +131,11 @@ class Guard:
                 self._waits.set_short(True)
                 self._until = None
             if now - self._used > IDLE_SECONDS and self._until is None:
+                self._asleep = True
                 self._wake.clear()
                 if now - self._used > IDLE_SECONDS:
                     self._wake.wait()
+                self._asleep = False
             time.sleep(self._poll)
 
 
