@@ -293,3 +293,13 @@ async def test_requests_wait_for_nothing_but_their_turn(engine: Engine, starter:
     await load(engine, starter)
     counts = await asyncio.gather(*(engine.tokenize([("text", f"hello {n}")]) for n in range(20)))
     assert all(len(ids) >= 2 for ids in counts)
+
+
+async def test_the_log_has_what_a_person_may_ask_for_and_no_more(
+    engine: Engine, starter: Path, tmp_path: Path
+) -> None:
+    """llama.cpp has thousands of lines of debugging for each load, and each takes time."""
+    await load(engine, starter)
+    log = (tmp_path / "logs" / "engine.log").read_text(encoding="utf-8")
+    assert "CPU_Mapped model buffer size" in log and "KV buffer size" in log
+    assert "create_tensor" not in log and len(log.splitlines()) < 400

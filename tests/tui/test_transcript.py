@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.support.chat_app import Chat, History, chat
 from tests.support.scripted_engine import Script
+from textual._compositor import Compositor
+
+from corral.tui.widgets.message import AnswerView
 
 ANSWER = "Answer number {n}.\n\nA *second* paragraph with `code`.\n\n- one\n- two\n"
 
@@ -185,3 +190,29 @@ async def test_the_cursor_walks_through_the_messages(tmp_path: Path) -> None:
         c.screen.prompt.area.focus()
         await c.pilot.pause()
         assert transcript.current is None
+
+
+async def test_an_answer_that_grows_is_laid_out_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Textual does it twice, and a key that is pressed meanwhile waits for both."""
+    async with chat(tmp_path, fill=long_one(40)) as c:
+        transcript = c.screen.transcript
+        last = transcript._views[transcript.path[-1].id]
+        assert isinstance(last, AnswerView)
+        await last.body.append("\n\nIt goes on")
+        await c.pilot.pause(0.2)
+        layouts: list[int] = []
+        reflow = Compositor.reflow
+
+        def counted(*given: Any) -> Any:
+            layouts.append(len(given))
+            return reflow(*given)
+
+        monkeypatch.setattr(Compositor, "reflow", counted)
+        height = last.body.size.height
+        await last.body.append(" again" * 30)  # A line more, and the transcript scrolls.
+        await c.pilot.pause(0.2)
+        assert last.body.size.height > height
+        assert len(layouts) == 1
+        assert transcript.following and c.text().count("again") == 30
