@@ -211,8 +211,8 @@ async def test_an_answer_that_grows_is_laid_out_once(
 
         monkeypatch.setattr(Compositor, "reflow", counted)
         height = last.body.size.height
-        await last.body.append(" again" * 30)  # A line more, and the transcript scrolls.
+        await last.body.append(" alpaca" * 30)  # A line more, and the transcript scrolls.
         await c.pilot.pause(0.2)
         assert last.body.size.height > height
         assert len(layouts) == 1
-        assert transcript.following and c.text().count("again") == 30
+        assert transcript.following and c.text().count("alpaca") == 30
