@@ -15,6 +15,7 @@ from corral.engine.protocol import Sampling
 from corral.engine.threads import usable_cores
 
 TOKENS = 200
+WARM = 3
 SETS = {
     "greedy": Sampling(temperature=0),
     "Meta's (temperature 0.6, top-p 0.9)": Sampling(seed=1),
@@ -49,6 +50,7 @@ async def against(reference: LlamaBench, case: Case, threads: int) -> Pairs:
     await load(engine, case.path, n_ctx=case.n_ctx, threads=threads, n_seq_max=1)
 
     async def ours() -> float:
+        await answer(engine, [1], WARM)  # llama-bench warms up, too.
         return (await answer(engine, [1], case.generate + 1)).generation
 
     def theirs() -> float:
