@@ -17,7 +17,8 @@ TRIAL_SECONDS = (0.08, 0.3)
 """Computing time after which a setting is judged: with two steps or more, and with one."""
 
 WINDOW_SECONDS = 0.2
-"""Computing time that says how fast the setting in use is, and at least three steps."""
+"""Computing time that says how fast the setting in use is; at least three steps, of which those of
+calm times may be several in one."""
 
 SLOWER = 1.3
 """A mean this much above the usual makes the governor look around."""
@@ -217,6 +218,8 @@ class ThreadGovernor:
             return self.setting
         if self._together:
             self._judge_together()
+            if self._usual is None:  # It looks around now, and this step was made before.
+                return self.setting
         if self._first:
             self._first = False
             return self.setting
@@ -245,7 +248,7 @@ class ThreadGovernor:
         parts = min(2, count)
         for _ in range(parts):
             self._recent.add(seconds / count, seconds / parts, count / parts)
-        self._watch(seconds / count)
+        self._watch(seconds / count, count)
         self.allowed = (self.limit() or 0.0) if self.calm else 0.0
 
     def _as_one(self, cost: float, rows: int) -> float | None:
@@ -320,14 +323,17 @@ class ThreadGovernor:
 
     # --- watching ---------------------------------------------------------------------------------
 
-    def _watch(self, cost: float) -> None:
+    def _watch(self, cost: float, count: int = 1) -> None:
         usual = self._usual
         assert usual is not None
         self._recent.keep(3, WINDOW_SECONDS)
         now = self._recent.mean
         # An answer slows down as its context grows, so the usual may rise, but slowly: what comes
         # at once is a neighbour. A single lucky step must not lower it either.
-        self._usual = min(cost, 1.003 * usual) if cost > usual else usual + 0.1 * (cost - usual)
+        if cost > usual:
+            self._usual = min(cost, 1.003**count * usual)
+        else:
+            self._usual = usual + (1 - 0.9**count) * (cost - usual)
         slower = len(self._recent) >= 3 and now > SLOWER * usual and self._age > self._settle
         late = sum(cost > COLLAPSE * usual for cost in self._recent.last(3))
         collapsed = late >= 2 and self._age > self._settle / 4

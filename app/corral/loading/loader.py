@@ -214,8 +214,9 @@ class Loader:
             if failure is None:
                 try:
                     with reading_ahead(plan):
-                        plan = await self._room.make(plan, machine or await self.machine())
-                        machine = None  # Whoever tries again looks again.
+                        # Whoever tries again looks again.
+                        looked, machine = machine or await self.machine(), None
+                        plan = await self._room.make(plan, looked)
                         wanted = wanted.model_copy(update={"draft": plan.spec.draft})
                         tried = True
                         async with contextlib.aclosing(self._attempt(plan, wanted)) as events:
@@ -247,7 +248,7 @@ class Loader:
             if self._fitter is None:
                 raise first
             if ladder is None:
-                now = await self.machine()
+                now, machine = await self.machine(), None
                 ladder = Ladder(self._fitter, self._library, plan, again, now)
             below = await ladder.down(plan, failure, await self._room.available())
             if below is None:

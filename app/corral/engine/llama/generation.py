@@ -26,7 +26,7 @@ class Generation:
     Args:
         send: takes the events.
         cancel: ends it, also in the middle of a decode.
-        alive: told whenever native code came back.
+        alive: told that native code came back, as often as that matters.
         keeper: gets what was evaluated before from the disk; None keeps nothing there.
         drafter: guesses ahead; None decodes token by token.
     """
@@ -131,8 +131,8 @@ class Generation:
         model, drafter = self._model, self._drafter
         token, seconds = self._sample(-1), 0.0
         while (reason := self._emit(token)) is None:
-            if seconds >= FLUSH_SECONDS:
-                self._flush()  # Several came at once, and the next take as long.
+            if seconds >= FLUSH_SECONDS / 2:
+                self._flush()  # Each is shown by itself, or several came at once.
             if drafter is None:
                 seconds = model.step_one(token)
                 token = self._sample(-1)

@@ -31,7 +31,8 @@ _DEVICE_KINDS = ("cpu", "gpu", "integrated", "accelerator")
 
 
 class NativeLog:
-    """Collects llama.cpp's log: all of it on stderr (the log file), the errors for the person.
+    """Collects llama.cpp's log: on stderr (the log file) all but what is for those who write it,
+    the errors for the person.
 
     llama.cpp calls it from native code at any time, so nothing here may raise.
     """

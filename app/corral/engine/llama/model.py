@@ -303,7 +303,7 @@ class LlamaModel:
         known = len(self.tokens)
         self.computing.begin_step(len(tokens))
         try:
-            self._append(tokens, every_row=len(tokens) > 1)
+            self._append(tokens, every_row=True)
         except Cancelled:
             self.rewind(max(0, len(self.tokens) - known - 1))
             raise
@@ -316,10 +316,11 @@ class LlamaModel:
         assert live is not None
         self.computing.begin_step(1)
         batch = self._batch.fill_one(token, len(live.tokens), live.id)
-        if L.llama_decode(self._context, batch) == 0:
+        result = int(L.llama_decode(self._context, batch))
+        if result == 0:
             live.tokens.append(token)
         else:
-            self._append((token,))  # It says what is wrong, and finds a free cell.
+            self._append((token,), result=result)
         return self.computing.end()
 
     def rewind(self, count: int) -> None:
@@ -332,12 +333,20 @@ class LlamaModel:
         """The llama_context, for the sampler chain."""
         return self._context
 
-    def _append(self, tokens: Sequence[int], *, every_row: bool = False) -> None:
+    def _append(
+        self, tokens: Sequence[int], *, every_row: bool = False, result: int | None = None
+    ) -> None:
+        """Decode behind the current sequence.
+
+        Args:
+            result: of the first try, where somebody had it already.
+        """
         live = self._live
         assert live is not None
         known, idle = len(live.tokens), self._idle_rows(len(tokens))
         batch = self._batch.fill(tokens, known, live.id, every_row=every_row, idle=idle)
-        result = int(L.llama_decode(self._context, batch))
+        if result is None:
+            result = int(L.llama_decode(self._context, batch))
         while result == 1 and self.sequences.evict({live.id}):  # There was no free cell.
             result = int(L.llama_decode(self._context, batch))
         if idle:

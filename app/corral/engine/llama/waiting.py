@@ -115,6 +115,7 @@ class Guard:
 
     def go_on(self, allowed: float, now: float) -> None:
         """Another step like the one before, in calm times."""
+        self._poll = POLL_SECONDS[1]
         self._used = now
         self._until = now + allowed
         if self._asleep:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from textual import constants
 from textual.screen import Screen
 from textual.timer import Timer
 
-PERIOD = 1 / 120
+PERIOD = 0.5 / constants.MAX_FPS
 """Seconds between two looks at what is to be painted.
 
 After a paint that took long, Textual's timer waits up to two of its periods before the next one:
-with its own sixtieth of a second a key that was pressed meanwhile is shown up to 33 ms late."""
+with its own, a sixtieth of a second, a key that was pressed meanwhile is shown up to 33 ms late."""
 
 
 class QuickScreen(Screen[None]):

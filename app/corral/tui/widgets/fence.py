@@ -13,6 +13,7 @@ from textual.widgets.markdown import MarkdownBlock, MarkdownFence
 
 from corral.text import shorten
 from corral.tui.widgets.line import Line, Part
+from corral.tui.widgets.placed import Placed
 from corral.tui.widgets.sheet import Row, SheetView
 
 _COPIED_SECONDS = 1.5
@@ -68,7 +69,7 @@ class Code(SheetView, Label):
         self.spread(_lines(code))
 
 
-class Fence(MarkdownFence):
+class Fence(MarkdownFence, Placed):
     """A block of code under a line with its language and a way to copy it.
 
     While it grows, each line gets its colours by itself, and now and then all of them together,

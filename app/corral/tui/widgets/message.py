@@ -251,10 +251,10 @@ class AnswerView(MessageView):
             return
         now = perf_counter()
         waiting = live.turn.text != self._text
-        fresh = waiting and now - self._last >= self._gap
+        fresh = waiting and now - self._last >= self._gap - TICK / 2
         if fresh:
             await self._flush(live)
-        if fresh or (not waiting and now - self._figures_at >= FIGURES_GAP):
+        if fresh or (not waiting and now - self._figures_at >= FIGURES_GAP - TICK / 2):
             self._figures_at = now
             self._frame += 1
             self._show()
