@@ -238,8 +238,7 @@ class Loader:
                     wanted = wanted.model_copy(update={"draft": ""})
                     continue
             first = first or failure
-            memory = isinstance(failure, OutOfMemory)
-            if tried and memory and (held := self._engine.held()):
+            if tried and isinstance(failure, OutOfMemory) and (held := self._engine.held()):
                 for other in held:
                     await self._engine.discard(other.spec)
                 yield Notice("Other models left memory", f"{failure.message}; it is tried again")
