@@ -236,7 +236,6 @@ class ThreadGovernor:
             self._try(cost)
         else:
             self._watch(cost)
-        self.allowed = (self.limit() or 0.0) if self.calm else 0.0
         return self.setting
 
     def _judge_together(self) -> None:
@@ -249,7 +248,6 @@ class ThreadGovernor:
         for _ in range(parts):
             self._recent.add(seconds / count, seconds / parts, count / parts)
         self._watch(seconds / count, count)
-        self.allowed = (self.limit() or 0.0) if self.calm else 0.0
 
     def _as_one(self, cost: float, rows: int) -> float | None:
         """What the step would have cost with one row; None while that is being learned."""
@@ -341,6 +339,7 @@ class ThreadGovernor:
         doubt = (slower or collapsed) and self.threads > 1
         if (doubt or self._grows()) and self._around(self.setting):
             self._look(now, grow=not doubt)
+        self.allowed = (self.limit() or 0.0) if self.calm else 0.0
 
     def _grows(self) -> bool:
         """Whether it is time to try more threads, or longer waiting."""

@@ -56,7 +56,7 @@ class Computing:
         )
         self._context: Any = None
         self._applied: tuple[int, int] | None = None
-        self._one = self._now = (self.generation, 1, 1)
+        self._now = (self.generation, 1, 1)
         self._asynchronous = bool(L.llama_supports_gpu_offload())
         """A card is only told what to do: it may still be at it when a call comes back."""
         self._began = self._ended = 0.0
@@ -78,7 +78,7 @@ class Computing:
         if rows > 1 or not allowed or self._waits.short or now - self._ended > PAUSE_SECONDS:
             self._begin(self.generation, 1, rows)
             return
-        self._now = self._one
+        self._now = self.generation, 1, 1
         self._guard.go_on(allowed, now)
         self._began = now
 
