@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -244,6 +245,20 @@ async def test_stopping_stops_all_and_keeps_what_there_is(scene: Scene) -> None:
     early.stop()
     assert await scene.run(early) == []
     assert len(scene.store.messages(scene.conversation)) == 2
+
+
+async def test_stopped_while_it_is_planned_names_nobody(scene: Scene) -> None:
+    comparison = scene.compare("Who?", contenders(["small", "middle"]))
+    prepare, loop = comparison._prepare, asyncio.get_running_loop()
+
+    def planned_as_it_is_stopped() -> Any:
+        made = prepare()
+        loop.call_soon_threadsafe(comparison.stop)
+        return made
+
+    comparison._prepare = planned_as_it_is_stopped  # type: ignore[method-assign]
+    assert await scene.run(comparison) == []
+    assert scene.seen == [] and scene.store.messages(scene.conversation) == []
 
 
 async def test_who_leaves_in_the_middle_finds_what_was_shown_before(scene: Scene) -> None:

@@ -136,7 +136,10 @@ class Comparison(Activity[Event]):
 
     async def _run(self) -> AsyncGenerator[Event, None]:
         with contextlib.suppress(StoppedEarly):
-            ordered = await self.unless_stopped(asyncio.to_thread(self._prepare))
+            entries, ordered = await self.unless_stopped(asyncio.to_thread(self._prepare))
+            if self.stopped:
+                return
+            self.entries = entries
             store, before = self._chatting.store, self.conversation
             if not before.id:
                 self.conversation = await asyncio.to_thread(_stored, store, before)
@@ -160,8 +163,11 @@ class Comparison(Activity[Event]):
                 self.conversation = before
             await self.show(None)
 
-    def _prepare(self) -> Ordered:
-        """Plans all of them; runs in a thread and writes nothing."""
+    def _prepare(self) -> tuple[tuple[Entry, ...], Ordered]:
+        """All of them, planned: as they were named and as they are asked.
+
+        Runs in a thread, which a stop leaves to itself, and writes nothing.
+        """
         store = self._chatting.store
         conversation = self.conversation
         if conversation.id:
@@ -194,8 +200,7 @@ class Comparison(Activity[Event]):
             warm = plan is not None and plan.spec.path in loaded
             entries.append(Entry(label, name, options, plan, warm))
         _refuse_twins(entries)
-        self.entries = tuple(entries)
-        return Ordered(tuple(_in_order(entries, loaded)), seed)
+        return tuple(entries), Ordered(tuple(_in_order(entries, loaded)), seed)
 
     def _plan(self, conversation: Conversation, contender: Contender) -> Plan | None:
         """None for one that cannot be planned for a reason of its own, as a damaged file."""
