@@ -45,6 +45,8 @@ class EngineSettings(BaseModel):
     """quiet uses fewer threads at a lower priority; auto is quiet on battery, full else."""
     lookup: bool = True
     """Guess ahead from what was said before; the text stays the same, it only comes faster."""
+    exact: bool = True
+    """Guess only as far as the text stays the same to the letter; else rounding decides ties."""
     draft: str = "auto"
     """A small model that guesses ahead: its name, auto for an installed one that fits, or off."""
     kv_disk: float = Field(-1.0, ge=-1, le=1e6)

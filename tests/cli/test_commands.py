@@ -78,7 +78,7 @@ def test_doctor(corral: Corral, private_home: Path) -> None:
     chosen = {choice["field"]: choice for choice in report["choices"]}
     assert set(chosen) == {
         "kv_type", "flash_attn", "n_batch", "n_ubatch", "load_mode", "threads", "pace", "lookup",
-        "draft",
+        "exact", "draft",
     }  # fmt: skip
     assert all(set(one) == {"field", "value", "reason"} for one in chosen.values())
     assert report["choices_for"] == "smollm2-135m-instruct"

@@ -1,9 +1,4 @@
-"""Guessing ahead on the real thing: whoever guesses, and however badly, the text stays the same.
-
-The KV cache is q8_0 here. With f16, llama.cpp's processor kernels round differently for one row and
-for several once the cache has more than 256 cells in use (and differently for each number of
-threads), so that plain decoding does not give its own text again either.
-"""
+"""Guessing ahead on the real thing: whoever guesses, and however badly, the text stays the same."""
 
 from __future__ import annotations
 
@@ -27,7 +22,10 @@ from corral.engine.llama.model import LlamaModel
 from corral.engine.lookup import Lookup
 from corral.engine.protocol import Delta, Finished, Generate, LoadSpec, Model, Sampling
 
+BEFORE = "The weather was good, and the wind came from the north. " * 22
+"""With an f16 cache llama.cpp computes in another way where it has more than 256 tokens."""
 EDIT = (
+    f"{BEFORE}\n\n"
     "Repeat this text: The old lighthouse stood on the cliff above the village. Every evening "
     "Thomas climbed the narrow stairs, lit the lamp and wrote the weather into a brown book."
 )
@@ -36,12 +34,14 @@ EDIT = (
 class Loaded:
     """A model in this process, and what is needed to use it."""
 
-    def __init__(self, path: Path, draft: str = "", n_ctx: int = 1024, threads: int = 1) -> None:
+    def __init__(
+        self, path: Path, draft: str = "", n_ctx: int = 1024, threads: int = 1, kv: str = "f16"
+    ) -> None:
         self.cancel = CancelFlag()
-        spec = LoadSpec(
-            path=str(path), draft=draft, n_ctx=n_ctx, n_seq_max=1, threads=threads,
-            type_k="q8_0", type_v="q8_0", flash_attn="on",
-        )  # fmt: skip
+        spec = LoadSpec.model_validate(
+            {"path": str(path), "draft": draft, "n_ctx": n_ctx, "n_seq_max": 1}
+            | {"threads": threads, "type_k": kv, "type_v": kv}
+        )
         self.model = LlamaModel(spec, log(), lambda _: None, self.cancel)
         self.speculation = Speculation(self.model, log(), self.cancel)
 
@@ -73,9 +73,11 @@ class Loaded:
         return "".join(event.text for event in events if isinstance(event, Delta)), finished
 
 
-@pytest.fixture(scope="module")
-def starter_model(starter: Path) -> Iterator[Loaded]:
-    loaded = Loaded(starter)
+@pytest.fixture(scope="module", params=["f16", "q8_0"])
+def starter_model(starter: Path, request: pytest.FixtureRequest) -> Iterator[Loaded]:
+    loaded = Loaded(starter, kv=request.param)
+    # The last token of a prompt is read again for each answer, alone; the first time with the rest.
+    loaded.answer(None, max_tokens=1)
     yield loaded
     loaded.close()
 

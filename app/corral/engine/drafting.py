@@ -253,9 +253,7 @@ class Speculator:
             return best, fastest
         expected = reach = 1.0
         done = 0
-        for count in COUNTS:
-            if count > room:
-                break
+        for count in (*(count for count in COUNTS if count < room), room):
             for index in range(done, count):
                 reach *= self._text.chance(index)
                 expected += reach

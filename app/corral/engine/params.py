@@ -124,6 +124,9 @@ class LoadSpec(Model):
     """``quiet`` leaves the machine to others: fewer threads, a lower priority."""
     draft: str = ""
     """Absolute path of a small model with the same vocabulary, that guesses ahead; "" is none."""
+    exact: bool = True
+    """Guess only as many tokens at once as leave the text what plain decoding gives, to the letter;
+    see :mod:`corral.engine.llama.alike`."""
     vocab_only: bool = False
     """Only the tokenizer: enough to count and show a prompt, and instant."""
 

@@ -269,6 +269,7 @@ class Inference:
             drafter=None
             if command.sampling.grammar
             else self._speculation.drafter(lookup=command.lookup),
+            alike=self._speculation.alike,
         ).run()
 
 

@@ -132,6 +132,13 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
             holds="answer",
         ),
         Setting(
+            "exact",
+            "Exact guesses",
+            "Guesses only as far as the text stays the same to the letter. Off, rounding may "
+            "decide a tie: faster with K-quants and on graphics cards.",
+            _ON,
+        ),
+        Setting(
             "draft",
             "Draft model",
             "A small model with the same vocabulary guesses ahead, and the large one checks. auto "

@@ -13,6 +13,7 @@ from typing import Any
 import llama_cpp.llama_cpp as L
 
 from corral.engine.governor import ThreadGovernor
+from corral.engine.llama.by_row import ByRow
 from corral.engine.llama.waiting import Guard, Waits
 from corral.engine.params import LoadSpec
 from corral.engine.threads import IdleMeter, usable_cores
@@ -55,6 +56,7 @@ class Computing:
             waits=waits,
         )
         self._context: Any = None
+        self._by_row: ByRow | None = None
         self._applied: tuple[int, int] | None = None
         self._now = (self.generation, 1, 1)
         self._asynchronous = bool(L.llama_supports_gpu_offload())
@@ -63,9 +65,13 @@ class Computing:
         self._idle = IdleMeter()
         self._looked = time.perf_counter()
 
-    def attach(self, context: Any) -> None:
-        """Say which llama_context this is about; it has the governors' numbers already."""
-        self._context = context
+    def attach(self, context: Any, by_row: ByRow | None = None) -> None:
+        """Say which llama_context this is about; it has the governors' numbers already.
+
+        Args:
+            by_row: on for answers, off for prompts.
+        """
+        self._context, self._by_row = context, by_row
         self._applied = self.generation.threads, self.prompt.threads
 
     def begin_prompt(self, tokens: int) -> None:
@@ -75,7 +81,9 @@ class Computing:
     def begin_step(self, rows: int) -> None:
         """A step of generation is next, with 1 row, or more where guesses are checked."""
         now, allowed = time.perf_counter(), self.generation.allowed
-        if rows > 1 or not allowed or self._waits.short or now - self._ended > PAUSE_SECONDS:
+        first = self._now[0] is not self.generation
+        pause = now - self._ended > PAUSE_SECONDS
+        if rows > 1 or not allowed or first or self._waits.short or pause:
             self._begin(self.generation, 1, rows)
             return
         self._now = self.generation, 1, 1
@@ -107,6 +115,8 @@ class Computing:
         if wanted != self._applied:
             self._applied = wanted
             L.llama_set_n_threads(self._context, *wanted)
+        if self._by_row is not None:
+            self._by_row.set(governor is self.generation)
         if governor.short != self._waits.short:
             self._waits.set_short(governor.short)
         limit = governor.limit(work, rows) if self._tells(governor, work) else None

@@ -15,6 +15,7 @@ from typing import Any
 import llama_cpp.llama_cpp as L
 
 from corral.engine.drafting import Drafter, Speculator
+from corral.engine.llama.alike import Alike
 from corral.engine.llama.batch import Batch
 from corral.engine.llama.cancel import CancelFlag
 from corral.engine.llama.library import NativeLog, drop_copied_pages
@@ -60,6 +61,8 @@ class Speculation:
             except DraftRefused as error:
                 self.draft_refused = str(error)
         self._speculator = Speculator(guesser=self._draft)
+        self.alike = Alike(model)
+        """How many guesses leave the text as it is."""
 
     def drafter(self, *, lookup: bool) -> Drafter | None:
         """Who guesses for the next answer; None where nobody does.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from corral.engine import protocol
 from corral.engine.drafting import Drafter
+from corral.engine.llama.alike import Alike
 from corral.engine.llama.cancel import CancelFlag, Cancelled
 from corral.engine.llama.model import LlamaModel
 from corral.engine.llama.sampling import Chain
@@ -29,6 +30,7 @@ class Generation:
         alive: told that native code came back, as often as that matters.
         keeper: gets what was evaluated before from the disk; None keeps nothing there.
         drafter: guesses ahead; None decodes token by token.
+        alike: what is known about steps with guesses; None begins anew.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Generation:
         *,
         keeper: Keeper | None = None,
         drafter: Drafter | None = None,
+        alike: Alike | None = None,
     ) -> None:
         self._command = command
         self._model = model
@@ -49,6 +52,7 @@ class Generation:
         self._alive = alive
         self._keeper = keeper
         self._drafter = drafter
+        self._alike = alike or Alike(model)
         seed = command.sampling.seed
         self._seed = secrets.randbits(32) % 0xFFFF_FFFE if seed is None else seed
         self._chain = Chain(command.sampling, model.vocab, n_ctx=model.n_ctx, seed=self._seed)
@@ -115,6 +119,7 @@ class Generation:
         self._limit = min(room, command.max_tokens or room)
         if self._drafter is not None:
             self._drafter.begin(self._said)
+            self._alike.begin()
 
     # --- the answer -------------------------------------------------------------------------------
 
@@ -122,13 +127,14 @@ class Generation:
         """Sample, emit and decode until something ends it.
 
         Guesses are decoded together with the token they follow, and each of their rows is sampled
-        as plain decoding would: the chain meets the same logits in the same order, draws as many
-        random numbers, and accepts nothing that is not emitted. So the text is the same.
+        as plain decoding would: the chain meets the same logits (see :class:`Alike`) in the same
+        order, draws as many random numbers, and accepts nothing that is not emitted. So the text is
+        the same.
 
         Raises:
             Cancelled: it was stopped.
         """
-        model, drafter = self._model, self._drafter
+        model, drafter, alike = self._model, self._drafter, self._alike
         token, seconds = self._sample(-1), 0.0
         while (reason := self._emit(token)) is None:
             if seconds >= FLUSH_SECONDS / 2:
@@ -137,9 +143,9 @@ class Generation:
                 seconds = model.step_one(token)
                 token = self._sample(-1)
                 continue
-            room = min(self._limit - self._count, model.n_batch) - 1
+            room = min(self._limit - self._count, model.n_batch, alike.room()) - 1
             guesses = drafter.draft(self._said, room) if room > 0 else []
-            seconds = model.step([token, *guesses])
+            seconds = alike.step([token, *guesses])
             token, right, reason = self._verify(guesses)
             drafter.note(len(guesses), right, seconds)
             if reason is not None:
@@ -166,7 +172,7 @@ class Generation:
             return self._sample(-1), right, None
         finally:
             self._accepted += right
-            self._model.rewind(len(guesses) - right)
+            self._alike.rewind(len(guesses) - right)
 
     def _sample(self, row: int) -> int:
         if self._cancel:

@@ -165,23 +165,25 @@ def memory_use(log: NativeLog) -> MemoryUse:
     return MemoryUse(**log.buffers, resident=psutil.Process().memory_info().rss)
 
 
-def devices() -> tuple[Device, ...]:
-    """What ggml can compute on. The CPU device reports free = total, which is ggml's doing.
-
-    The device calls live in libggml and libggml-base, which the binding does not cover.
-    """
+def ggml() -> tuple[ctypes.CDLL, ctypes.CDLL]:
+    """libggml and libggml-base, where the calls about devices live; the binding covers neither."""
     folder = Path(L._lib._name).parent
-    ggml = _ctypes_extensions.load_shared_library("ggml", folder)
-    base = _ctypes_extensions.load_shared_library("ggml-base", folder)
-    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    load = _ctypes_extensions.load_shared_library
+    return load("ggml", folder), load("ggml-base", folder)
+
+
+def devices() -> tuple[Device, ...]:
+    """What ggml can compute on. The CPU device reports free = total, which is ggml's doing."""
+    library, base = ggml()
+    library.ggml_backend_dev_count.restype = ctypes.c_size_t
+    library.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    library.ggml_backend_dev_get.restype = ctypes.c_void_p
     base.ggml_backend_dev_get_props.argtypes = [ctypes.c_void_p, ctypes.POINTER(_DeviceProps)]
     base.ggml_backend_dev_get_props.restype = None
     found = []
-    for index in range(ggml.ggml_backend_dev_count()):
+    for index in range(library.ggml_backend_dev_count()):
         props = _DeviceProps()
-        base.ggml_backend_dev_get_props(ggml.ggml_backend_dev_get(index), ctypes.byref(props))
+        base.ggml_backend_dev_get_props(library.ggml_backend_dev_get(index), ctypes.byref(props))
         kind = _DEVICE_KINDS[props.type] if props.type < len(_DEVICE_KINDS) else "other"
         found.append(
             Device(

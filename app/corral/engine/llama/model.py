@@ -18,11 +18,13 @@ import llama_cpp.llama_cpp as L
 
 from corral.engine.llama.adapters import ActiveAdapters
 from corral.engine.llama.batch import Batch
+from corral.engine.llama.by_row import ByRow
 from corral.engine.llama.cancel import CancelFlag as CancelFlag
 from corral.engine.llama.cancel import Cancelled as Cancelled
 from corral.engine.llama.cancel import LoadError as LoadError
 from corral.engine.llama.computing import Computing
 from corral.engine.llama.library import NativeLog, drop_copied_pages, memory_use
+from corral.engine.llama.memory import KvCache
 from corral.engine.llama.sequences import Live, Sequences
 from corral.engine.llama.vocab import Vocab
 from corral.engine.protocol import Adapter, Loaded, LoadSpec
@@ -170,7 +172,10 @@ class LlamaModel:
         params.rope_freq_scale = spec.rope_freq_scale
         if spec.rope_scaling != "off":
             params.rope_scaling_type = ROPE_SCALING[spec.rope_scaling]
-        self._context = L.llama_init_from_model(self._model, params)
+        by_row = ByRow()
+        wide = {spec.type_k, spec.type_v} <= {"f16", "f32"}
+        with by_row.noting() if spec.exact and wide else contextlib.nullcontext():
+            self._context = L.llama_init_from_model(self._model, params)
         if self._context is None:
             raise LoadError(self._log.explain("the context could not be created"))
         self._adapters = ActiveAdapters(self._model, self._context, self._log)
@@ -179,9 +184,11 @@ class LlamaModel:
         self.n_batch = int(L.llama_n_batch(self._context))
         self._batch = Batch(self.n_batch)
         self.sequences = Sequences(
-            _Cells(self.memory), spec.n_seq_max, self.n_ctx, self.vocab.spell
+            KvCache(self.memory), spec.n_seq_max, self.n_ctx, self.vocab.spell
         )
-        self.computing.attach(self._context)
+        self.computing.attach(self._context, by_row)
+        self.varies_with_cells = self._gpu_layers > 0 or (wide and not by_row.works)
+        """Whether a row may be computed in another way when the cache is fuller."""
         self._cancel.watch(self._context)
         drop_copied_pages(self._log, spec.path)
         self._warm_up()
@@ -380,19 +387,3 @@ class LlamaModel:
         if self._model is not None:
             L.llama_model_free(self._model)
             self._model = None
-
-
-class _Cells:
-    """llama.cpp's memory as :class:`corral.engine.llama.sequences.Memory` has it."""
-
-    def __init__(self, memory: Any) -> None:
-        self._memory = memory
-
-    def copy(self, source: int, target: int, length: int) -> None:
-        L.llama_memory_seq_cp(self._memory, source, target, 0, length)
-
-    def trim(self, id: int, length: int) -> bool:
-        if L.llama_memory_seq_rm(self._memory, id, length, -1):
-            return True
-        L.llama_memory_seq_rm(self._memory, id, -1, -1)  # A whole sequence never fails.
-        return False

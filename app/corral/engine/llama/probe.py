@@ -12,14 +12,10 @@ import ctypes
 import time
 from collections.abc import Iterator
 from operator import truediv
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import llama_cpp.llama_cpp as L
-from llama_cpp import _ctypes_extensions
-
-from corral.engine.llama.library import devices
+from corral.engine.llama.library import devices, ggml
 from corral.engine.llama.model import CancelFlag, Cancelled
 from corral.engine.protocol import Device, Rates
 from corral.engine.threads import usable_cores
@@ -78,9 +74,7 @@ class Ggml:
     """The functions used of libggml and libggml-base, which the binding does not cover."""
 
     def __init__(self) -> None:
-        folder = Path(L._lib._name).parent
-        self._ggml = _ctypes_extensions.load_shared_library("ggml", folder)
-        self._base = _ctypes_extensions.load_shared_library("ggml-base", folder)
+        self._ggml, self._base = ggml()
         pointer, size, integer = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
         wide = ctypes.c_int64
         self.dev_get = self._function(self._ggml, "ggml_backend_dev_get", pointer, size)

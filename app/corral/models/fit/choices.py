@@ -136,10 +136,15 @@ def choices(
         _threads(spec, threads),
         _pace(spec, asked, on_battery),
         Choice("lookup", "on" if lookup else "off", _LOOKUP if lookup else "Set by you"),
+        Choice("exact", "on" if spec.exact else "off", _EXACT if spec.exact else _ANY_ROUNDING),
         _draft(draft, no_draft),
     ]
 
 
+_EXACT = (
+    "Only as much is guessed at once as is computed as it would be alone: the text stays the same"
+)
+_ANY_ROUNDING = "Set by you: the rounding of several tokens at once may decide a tie"
 _LOOKUP = "What was said before is guessed to come again; it switches itself off where it does not"
 
 

@@ -1,0 +1,99 @@
+"""How many rows of a step are computed as one alone is, to the last bit.
+
+That depends on the processor or card, the types of the weights and of the KV cache: with Q4_0, Q4_1
+and Q8_0 on x86-64 any number is, with Q4_K that llama.cpp repacked up to three, with F16 one
+(measured with llama-cpp-python 0.3.36). So it is tried before it counts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Sequence
+
+import llama_cpp.llama_cpp as L
+
+from corral.engine.drafting import MOST_GUESSES
+from corral.engine.llama.model import CELLS, LlamaModel
+
+FIRST = 4
+"""Rows that are tried at first; then twice as many, where they are wanted."""
+MOST = MOST_GUESSES + 1
+
+
+class Alike:
+    """Steps of one loaded model with several rows, but no more than are computed alike.
+
+    The last tokens of an answer, decoded one by one, are decoded again in one step, and the logits
+    of all rows compared. Fewer rows than a number that is alike are, too, and more than one that is
+    not are not: other kernels begin with some number of rows.
+    """
+
+    def __init__(self, model: LlamaModel) -> None:
+        self._model = model
+        self._alike = 1 if model.spec.exact else MOST
+        self._unlike = MOST + 1
+        self._wanted = False
+        self._cells = 0
+        self._rows: deque[bytes] = deque(maxlen=2 * MOST)
+        """The logits of the last tokens, as they are alone, while more is to be tried; twice as
+        many as are compared, for the last ones may be taken back."""
+
+    def begin(self) -> None:
+        """A prompt was evaluated."""
+        self._rows.clear()
+
+    def room(self) -> int:
+        """Rows that the next step may have."""
+        if self._model.varies_with_cells:
+            cells = (self._model.sequences.used_cells // CELLS).bit_length()
+            if cells != self._cells:
+                self._cells, self._alike = cells, min(self._alike, 1)
+        return self._alike
+
+    def step(self, tokens: Sequence[int]) -> float:
+        """As :meth:`LlamaModel.step`, for no more tokens than there is room for.
+
+        Raises:
+            Cancelled, LoadError: as there.
+        """
+        if self._wanted:
+            self._try()
+        seconds = self._model.step(tokens)
+        more = self._alike + 1 < self._unlike
+        self._wanted = more and (self._wanted or len(tokens) == self._alike)
+        if self._wanted:
+            self._rows.extend(self._row(number) for number in range(len(tokens)))
+        return seconds
+
+    def rewind(self, count: int) -> None:
+        """As :meth:`LlamaModel.rewind`."""
+        self._model.rewind(count)
+        for _ in range(min(count, len(self._rows))):
+            self._rows.pop()
+
+    def _try(self) -> None:
+        """Find out about more rows, when enough was said that can tell."""
+        model = self._model
+        # In large steps up to where it fails, from there on halfway.
+        count = max(FIRST, 2 * self._alike)
+        if count >= self._unlike:
+            count = (self._alike + self._unlike) // 2
+        if count > len(self._rows):
+            return
+        said, alone = model.tokens[-count:], list(self._rows)[-count:]
+        self._wanted = False
+        self._rows.clear()
+        model.rewind(count)
+        model.step(said)
+        if [self._row(number) for number in range(count)] == alone:
+            self._alike = count
+            return
+        self._unlike = count
+        model.rewind(count)
+        for token in said:
+            model.step_one(token)
+
+    def _row(self, row: int) -> bytes:
+        logits = L.llama_get_logits_ith(self._model.context, row)
+        return ctypes.string_at(logits, ctypes.sizeof(ctypes.c_float) * self._model.vocab.size)
