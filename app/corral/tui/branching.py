@@ -25,6 +25,9 @@ class Branching:
     def __init__(self) -> None:
         self._changing = asyncio.Lock()
         """Held while the tree is read or changed: what was read before a change is not shown."""
+        self._as_of = 0.0
+        """When the conversation had been changed last, as its messages were read; its own row may
+        be read again without them."""
 
     if TYPE_CHECKING:  # What the whole of it brings.
 
@@ -75,7 +78,7 @@ class Branching:
             if not self.id or self.live is not None:
                 return
             conversation = await asyncio.to_thread(self._store.conversation, self.id)
-            same = conversation.updated == self.conversation.updated
+            same = conversation.updated == self._as_of
             if same and conversation.messages == len(self.dialogue):
                 return
             messages = await asyncio.to_thread(self._store.messages, self.id)
@@ -83,7 +86,7 @@ class Branching:
                 return
             here = self.dialogue.active
             shown = here if any(one.id == here for one in messages) else conversation.active
-            self.conversation = conversation
+            self.conversation, self._as_of = conversation, conversation.updated
             self.dialogue.replace(messages, shown)
 
     async def delete(self, message: Message, *, branch: bool) -> Deletion:
@@ -132,7 +135,7 @@ class Branching:
             conversation = done.conversation
             messages = await asyncio.to_thread(self._store.messages, conversation.id)
             if conversation.id == self.id:
-                self.conversation = conversation
+                self.conversation, self._as_of = conversation, conversation.updated
                 # Another corral may look at another branch: a deletion leaves this one on its own.
                 here = self.dialogue.active if deletes else None
                 stays = any(one.id == here for one in messages)

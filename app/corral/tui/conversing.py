@@ -161,6 +161,7 @@ class Conversing(Writing, Branching):
 
     def _take(self, conversation: Conversation, dialogue: Dialogue) -> None:
         self.conversation, self.dialogue = conversation, dialogue
+        self._as_of = conversation.updated
         self._draft = conversation.draft
 
     async def find_model(self) -> None:

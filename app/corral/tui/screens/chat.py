@@ -329,7 +329,10 @@ class ChatScreen(ChatCommands):
                 await self.transcript.settle(message)
             case None:
                 await self._on_turn_ended(live, shown)
-        if not isinstance(event, Notice | LeftOut):
+        # Each look at the list costs what the model computes with; an answer's end is told right
+        # after the answer, and its beginning right after the question.
+        again = isinstance(event, Started) and live.question is None
+        if again or event is None or isinstance(event, Sent):
             await self.sidebar.reload()
             self.sidebar.mark(self.conversing.id or None, self.turns.live)
 
