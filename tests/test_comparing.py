@@ -258,7 +258,11 @@ async def test_stopped_while_it_is_planned_names_nobody(scene: Scene) -> None:
 
     comparison._prepare = planned_as_it_is_stopped  # type: ignore[method-assign]
     assert await scene.run(comparison) == []
-    assert scene.seen == [] and scene.store.messages(scene.conversation) == []
+    assert (
+        comparison.entries == ()
+        and scene.seen == []
+        and scene.store.messages(scene.conversation) == []
+    )
 
 
 async def test_who_leaves_in_the_middle_finds_what_was_shown_before(scene: Scene) -> None:

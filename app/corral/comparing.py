@@ -166,7 +166,7 @@ class Comparison(Activity[Event]):
     def _prepare(self) -> tuple[tuple[Entry, ...], Ordered]:
         """All of them, planned: as they were named and as they are asked.
 
-        Runs in a thread, which a stop leaves to itself, and writes nothing.
+        Runs in a thread, which a stop leaves to itself, and stores nothing.
         """
         store = self._chatting.store
         conversation = self.conversation

@@ -1,8 +1,7 @@
 """Guessing ahead against plain decoding: editing a text, free chat, a draft model; the same text?
 
 Each pair is one answer with and one without guessing, in turn, with the same prompt and seed. Text
-is compared by letter. With an f16 KV cache a processor rounds differently for one row and for
-several, so plain decoding is compared with itself as well, where the number of threads changes.
+is compared by letter, and plain decoding with itself as well, while the number of threads changes.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 
 from tests.bench.engines import load, make, starter
 from tests.bench.figures import ROUNDS, alternate
+from tests.bench.files import cases
 from tests.support.quantizing import quantize
 
 from corral.chat.formats import CHATML, Turn, render
@@ -76,23 +76,28 @@ class Side:
 
 def run() -> dict[str, Any]:
     rows, samples = [], {}
-    with tempfile.TemporaryDirectory(prefix="corral-bench-") as name:
-        small = quantize(starter(), Path(name) / "draft.Q2_K.gguf", "Q2_K")
-        for kv, draft in (("f16", None), ("q8_0", None), ("f16", small)):
-            for row, measured in asyncio.run(_measure(kv, draft)):
+    with tempfile.TemporaryDirectory(prefix="corral-bench-") as name, cases() as files:
+        draft = quantize(starter(), Path(name) / "draft.Q2_K.gguf", "Q2_K")
+        small = [case.path for case in files if not case.large]
+        ways: list[tuple[Path, str, Path | None]] = [(path, "f16", None) for path in small]
+        ways += [(starter(), "q8_0", None), (starter(), "f16", draft)]
+        for way in ways:
+            for row, measured in asyncio.run(_measure(*way)):
                 rows.append(row)
-                samples[", ".join(str(value) for value in list(row.values())[:4])] = measured
+                samples[", ".join(str(value) for value in list(row.values())[:5])] = measured
     return {"rows": rows, "samples": samples}
 
 
-async def _measure(kv: str, draft: Path | None) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+async def _measure(
+    path: Path, kv: str, draft: Path | None
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Every task in every way; with a draft model it alone guesses, and another engine is plain."""
     shape: dict[str, Any] = {"n_ctx": 1024, "n_seq_max": 1, "type_k": kv, "type_v": kv}
     guessing = plain = make()
-    await load(guessing, starter(), draft=str(draft or ""), **shape)
+    await load(guessing, path, draft=str(draft or ""), **shape)
     if draft is not None:
         plain = make()
-        await load(plain, starter(), **shape)
+        await load(plain, path, **shape)
     done = []
     for task, text in TASKS.items():
         tokens = list(await plain.tokenize(render(CHATML, "", [Turn(text, None, 1)])[0]))
@@ -105,6 +110,7 @@ async def _measure(kv: str, draft: Path | None) -> list[tuple[dict[str, Any], di
             )
             count = ROUNDS + 1  # With the one that warms up.
             row = {
+                "file": path.stem.rpartition(".")[2],
                 "guesses": "lookup" if draft is None else "draft model Q2_K",
                 "KV": kv,
                 "task": task,

@@ -77,8 +77,8 @@ def test_doctor(corral: Corral, private_home: Path) -> None:
     assert report["paths"]["data"] == str(private_home / "data")
     chosen = {choice["field"]: choice for choice in report["choices"]}
     assert set(chosen) == {
-        "kv_type", "flash_attn", "n_batch", "n_ubatch", "load_mode", "threads", "pace", "lookup",
-        "exact", "draft",
+        "kv_type", "flash_attn", "n_batch", "n_ubatch", "load_mode", "repack", "threads", "pace",
+        "lookup", "exact", "draft",
     }  # fmt: skip
     assert all(set(one) == {"field", "value", "reason"} for one in chosen.values())
     assert report["choices_for"] == "smollm2-135m-instruct"

@@ -16,6 +16,7 @@ from tests.support.quantizing import quantize
 
 from corral.engine.llama import by_row
 from corral.engine.llama.alike import Alike
+from corral.engine.llama.cancel import Cancelled, LoadError
 from corral.engine.llama.model import LlamaModel
 
 LONG = 600
@@ -61,18 +62,27 @@ def one_by_one(model: LlamaModel, tokens: Sequence[int] = GUESSES) -> list[bytes
 
 
 def differ(model: LlamaModel, alike: Alike, plain: list[bytes]) -> int:
-    """Steps with all the room there is; gives how many rows were others than they are alone."""
-    wrong = 0
-    for _ in range(6):
-        rows = alike.room()
-        alike.step(GUESSES[:rows])
-        assert model.tokens[-rows:] == GUESSES[:rows]
-        wrong += sum(row(model, number) != plain[number] for number in range(rows))
-        alike.rewind(rows)
-        for token in (*GUESSES, 1):
-            alike.step([token])
-        alike.rewind(len(GUESSES) + 1)
+    """A step that wants all rows; how many of those decoded are others than they are alone."""
+    rows, seconds = alike.step(GUESSES)
+    assert seconds > 0 and model.tokens[-rows:] == GUESSES[:rows]
+    wrong = sum(row(model, number) != plain[number] for number in range(rows))
+    alike.rewind(rows)
     return wrong
+
+
+def teach(alike: Alike, plain: Sequence[bytes] | None = None) -> None:
+    """Say so much alone that any number of rows can be tried, until nothing is left to try."""
+    model = alike._model
+    while alike._alike + 1 < alike._unlike:
+        alike.step(GUESSES)  # Wants more, so that what follows is noted.
+        before = alike._alike, alike._unlike
+        said = 0
+        while (alike._alike, alike._unlike) == before:
+            alike.step([GUESSES[said]])
+            said += 1
+            assert said <= len(GUESSES) + 1
+        alike.rewind(said + before[0])
+        assert plain is None or differ(model, alike, list(plain)) == 0
 
 
 @pytest.mark.parametrize(("type_k", "type_v"), WAYS)
@@ -89,14 +99,15 @@ def test_rows_are_what_they_are_alone(
     model = open_model(path, n_ctx=1024, threads=2, type_k=type_k, type_v=type_v, flash_attn="on")
     read(model)
     alike = Alike(model)
-    plain = one_by_one(model)
-    assert differ(model, alike, plain) == 0
-    # What was found out holds: nothing is tried any more, and still nothing differs.
+    said, plain = model.tokens.copy(), one_by_one(model)
+    teach(alike, plain)
+    # What was found out holds, what was tried left nothing behind, and nothing is tried any more.
+    assert model.tokens == said and one_by_one(model) == plain
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Alike, "_row", lambda _alike, _row: pytest.fail("tried again"))
         assert differ(model, alike, plain) == 0
     if name == "starter" and X86:
-        assert alike.room() == len(GUESSES)
+        assert alike.most == len(GUESSES) == alike.step(GUESSES)[0]
 
 
 @pytest.mark.skipif(not X86, reason="what a kernel rounds is known of x86-64")
@@ -104,42 +115,34 @@ def test_more_rows_than_are_alike_are_not_taken(
     open_model: Maker, random_models: dict[str, Path]
 ) -> None:
     model = open_model(random_models["F16"], n_ctx=1024)
-    read(model, 20)
+    read(model)
     alike = Alike(model)
     plain = one_by_one(model)
-    said = model.tokens.copy()
-    assert differ(model, alike, plain) == 0
-    assert alike.room() == 1
-    # What was tried in vain left nothing behind.
-    assert model.tokens == said and one_by_one(model) == plain
-    # Who does not mind the rounding takes them all.
+    teach(alike)
+    assert alike.most == 1 and differ(model, alike, plain) == 0
+    # Who does not mind the rounding takes them all, however full the cache is.
     loose = open_model(random_models["F16"], n_ctx=1024, exact=False)
-    read(loose, 20)
+    read(loose)
     assert differ(loose, Alike(loose), plain) > 0
+    assert Alike(loose).step(GUESSES)[0] == len(GUESSES)
 
 
-def test_more_is_tried_when_all_room_was_wanted(open_model: Maker, starter: Path) -> None:
+def test_it_is_tried_when_more_is_wanted(open_model: Maker, starter: Path) -> None:
     model = open_model(starter)
     read(model, 20)
     alike = Alike(model)
     alike.begin()
     found = []
-    for number in (0, 1, 2, 3, 4, 5, 6, 7):
-        alike.step([GUESSES[number]])
-        found.append(alike.room())
-    alike.step(GUESSES[8:11])  # Not all of it.
-    alike.step(GUESSES[11:14])
-    found.append(alike.room())
-    alike.step(GUESSES[14:18])
-    alike.rewind(1)  # It was wrong, and says nothing.
-    alike.step(GUESSES[18:22])
-    found.append(alike.room())
-    alike.step(GUESSES[22:23])
-    found.append(alike.room())
-    alike.step(GUESSES[23:24])
-    found.append(alike.room())
-    expected = [1, 1, 1, 1, 4, 4, 4, 4, 4, 4, 4, 8]
-    assert found == expected if X86 else found[:4] == expected[:4]
+    # Nobody wants any; four want one more; all is taken back of what was wrong.
+    for wanted, wrong in ((1, 0), (1, 0), (2, 0), (4, 0), (1, 0), (4, 0), (8, 0), (3, 0), (8, 0)):
+        rows, _ = alike.step(GUESSES[:wanted])
+        alike.rewind(min(wrong, rows))
+        found.append(rows)
+    alike.step(GUESSES[:8])
+    alike.rewind(3)
+    found.append(alike.step(GUESSES[:4])[0])
+    found.append(alike.step(GUESSES[:9])[0])
+    assert found == [1, 1, 1, 1, 1, 1, 4, 3, 4, 4, 8] if X86 else found[:6] == [1] * 6
 
 
 def test_rows_of_another_answer_say_nothing(open_model: Maker, starter: Path) -> None:
@@ -147,11 +150,58 @@ def test_rows_of_another_answer_say_nothing(open_model: Maker, starter: Path) ->
     read(model, 20)
     alike = Alike(model)
     for token in GUESSES[:3]:
-        alike.step([token])
+        alike.step([token, 5])
     alike.begin()
-    alike.step(GUESSES[3:4])
-    alike.step(GUESSES[4:5])
-    assert alike.room() == 1
+    assert alike.step([7, 5])[0] == alike.step([7, 5])[0] == 1
+
+
+def test_with_other_adapters_it_is_tried_again(open_model: Maker, starter: Path) -> None:
+    model = open_model(starter)
+    read(model, 20)
+    alike = Alike(model)
+    alike.begin()
+    teach(alike)
+    known = alike._alike
+    alike.begin()
+    assert alike._alike == known
+    model.sequences.adapters = "others"
+    alike.begin()
+    assert (alike._alike, alike.most) == (1, len(GUESSES))
+
+
+def test_where_a_fuller_cache_has_other_kernels_it_is_tried_again(
+    open_model: Maker, starter: Path
+) -> None:
+    model = open_model(starter, n_ctx=1024)
+    model.varies_with_cells = True
+    read(model, 100)
+    alike = Alike(model)
+    alike.begin()
+    teach(alike)
+    known = alike._alike
+    assert alike.step(GUESSES)[0] == known
+    read(model, 300)
+    alike.begin()
+    assert alike.step(GUESSES)[0] == 1
+    read(model, 100)
+    assert alike.step(GUESSES)[0] == 1
+
+
+def test_a_stop_while_it_is_tried(open_model: Maker, starter: Path) -> None:
+    model = open_model(starter)
+    read(model, 20)
+    alike = Alike(model)
+    for token in GUESSES[:4]:
+        alike.step([token, 5])
+    before = model.tokens.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(L, "llama_decode", lambda *_: 2)
+        with pytest.raises(Cancelled):
+            alike.step([300, 5])
+    assert model.tokens == before[: len(model.tokens)]
+    alike.begin()
+    assert alike.step([300, 5])[0] == 1
+    assert model.tokens[-1] == 300
 
 
 @pytest.mark.parametrize("name", ["Q4_K_M", "starter"])
@@ -194,8 +244,8 @@ def test_a_prompt_is_read_as_ever(open_model: Maker, starter: Path) -> None:
 def test_what_is_not_as_it_is_known_is_left_alone(
     open_model: Maker, starter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device, switch = by_row._processor()
-    assert device and switch
+    device, address = by_row._processor()
+    assert device and address
     table = (ctypes.c_void_p * 16).from_address(device)
     before = list(table)
     open_model(starter)
@@ -205,20 +255,21 @@ def test_what_is_not_as_it_is_known_is_left_alone(
     model = open_model(starter)
     assert list(table) == before
     read(model, 30)
-    assert len(set(one_by_one(model))) == len(GUESSES)
+    switch = model.computing._by_row
+    assert switch is not None and not switch.works and model.varies_with_cells
+    assert one_by_one(model, GUESSES[:3])
 
 
 def test_a_context_that_is_refused_leaves_the_device_as_it_was(
-    open_model: Maker, starter: Path
+    open_model: Maker, starter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device, _ = by_row._processor()
     assert device
     table = (ctypes.c_void_p * 16).from_address(device)
-    before = list(table)
-    switch = by_row.ByRow()
-    with pytest.raises(RuntimeError), switch.noting():
-        assert list(table) != before
-        raise RuntimeError
-    assert list(table) == before
-    switch.set(True)  # There is none to set.
+    before, during = list(table), list[object]()
+    with monkeypatch.context() as patch:
+        patch.setattr(L, "llama_init_from_model", lambda *_: during.extend(table))
+        with pytest.raises(LoadError):
+            open_model(starter)
+    assert during != before and list(table) == before
     assert open_model(starter).n_ctx == 512

@@ -23,8 +23,8 @@ from corral.store.store import Store
 
 GB = 10**9
 FIELDS = [
-    "kv_type", "flash_attn", "n_batch", "n_ubatch", "load_mode", "threads", "pace", "lookup",
-    "exact", "draft",
+    "kv_type", "flash_attn", "n_batch", "n_ubatch", "load_mode", "repack", "threads", "pace",
+    "lookup", "exact", "draft",
 ]  # fmt: skip
 BIG = Shape(4, 1024, 8, 8, 2048)
 SMALL = Shape(2, 256, 4, 4, 512)
@@ -79,9 +79,9 @@ def test_steps_are_small_on_a_processor_where_nobody_asked() -> None:
 def test_what_a_person_set_is_called_that(tmp_path: Path) -> None:
     spec = LoadSpec(
         path="/m.gguf", type_k="q8_0", flash_attn="on", n_ubatch=128, load_mode="mlock",
-        threads=3, pace="quiet", exact=False,
+        threads=3, pace="quiet", exact=False, repack=False,
     )  # fmt: skip
-    asked = {"type_k", "flash_attn", "n_ubatch", "load_mode", "threads", "pace"}
+    asked = {"type_k", "flash_attn", "n_ubatch", "load_mode", "repack", "threads", "pace"}
     found = by_field(choices(spec, asked, PROCESSOR, lookup=False))
     assert found["kv_type"].value == "q8_0/f16" and found["pace"].value == "quiet"
     set_by_person = [one.field for one in found.values() if one.reason.startswith("Set by you")]

@@ -18,7 +18,8 @@ from typing import Protocol
 from corral.engine.lookup import Lookup
 
 COUNTS = (1, 3, 7, 15, 31)
-"""Guesses of one step: with the token they follow a power of two, which is what kernels like."""
+"""Guesses of one step, or as many as there is room for: with the token they follow a power of two,
+which is what kernels like."""
 MOST_GUESSES = COUNTS[-1]
 
 MARGIN = 1.03
@@ -68,7 +69,7 @@ class Drafter(Protocol):
         """
 
     def note(self, drafted: int, accepted: int, seconds: float) -> None:
-        """A step was made with so many guesses, none for a plain one; ``seconds`` of decoding."""
+        """A step was made with so many of the guesses, or none; ``seconds`` of decoding."""
 
     def close(self) -> None:
         """The answer is done."""
@@ -232,7 +233,7 @@ class Speculator:
         self.drafted += drafted
         self.accepted += accepted
         if self._by_model and self._model is not None:
-            self._model.note(accepted)
+            self._model.note(drafted, accepted)
             self._by_model = False
         self.costs.note(drafted + 1, seconds)
         if drafted and self.costs.plain:
@@ -253,7 +254,7 @@ class Speculator:
             return best, fastest
         expected = reach = 1.0
         done = 0
-        for count in (*(count for count in COUNTS if count < room), room):
+        for count in (*(one for one in COUNTS if one < room), room):
             for index in range(done, count):
                 reach *= self._text.chance(index)
                 expected += reach
@@ -359,9 +360,9 @@ class ModelGuesses:
         self.seconds = min(took, 3 * count * self._each) if self._each else took
         self._fresh = False
 
-    def note(self, accepted: int) -> None:
+    def note(self, looked_at: int, accepted: int) -> None:
         """Of the last guesses so many were right; what follows the first wrong one says nothing."""
-        for index, kind in enumerate(self._kinds[: accepted + 1]):
+        for index, kind in enumerate(self._kinds[: min(looked_at, accepted + 1)]):
             self._chances.note(kind, index < accepted)
             self._overall.note(0, index < accepted)
             self._judged += 1

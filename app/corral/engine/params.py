@@ -108,6 +108,8 @@ class LoadSpec(Model):
     split_mode: Literal["none", "layer", "row"] = "layer"
     tensor_split: tuple[float, ...] = ()
     load_mode: Literal["auto", "read", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
+    repack: bool = True
+    """Copy weights into the order that the processor multiplies them in."""
     flash_attn: Literal["auto", "on", "off"] = "auto"
     type_k: KvType = "f16"
     type_v: KvType = "f16"

@@ -37,9 +37,12 @@ def reasons(
         plan = planner.plan(None, Options(format="completion"))
         spec = fitter.plan_load(plan.model, plan.header, plan.spec, machine)
     except CorralError:
-        pace: LoadSpec = LoadSpec(path="", pace="quiet" if on_battery else "full")
+        none = LoadSpec(
+            path="", pace="quiet" if on_battery else "full", exact=settings.exact,
+            repack=settings.repack,
+        )  # fmt: skip
         found = choices(
-            pace, (), machine, threads=threads, on_battery=on_battery,
+            none, (), machine, threads=threads, on_battery=on_battery,
             lookup=settings.lookup, no_draft="There is no model to guess for",
         )  # fmt: skip
         return "", found

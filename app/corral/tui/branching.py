@@ -26,8 +26,8 @@ class Branching:
         self._changing = asyncio.Lock()
         """Held while the tree is read or changed: what was read before a change is not shown."""
         self._as_of = 0.0
-        """When the conversation had been changed last, as its messages were read; its own row may
-        be read again without them."""
+        """When the conversation had been changed last, as all its messages were read; its own row
+        is read again without them, and what was said here is added to them."""
 
     if TYPE_CHECKING:  # What the whole of it brings.
 

@@ -134,7 +134,7 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         Setting(
             "exact",
             "Exact guesses",
-            "Guesses only as far as the text stays the same to the letter. Off, rounding may "
+            "Guesses only as far as the text stays the same. Off, rounding may "
             "decide a tie: faster with K-quants and on graphics cards.",
             _ON,
         ),
@@ -193,6 +193,13 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
             "Load mode",
             "How weights come into memory: mmap uses the file's own pages, read copies them, "
             "mlock keeps them from being swapped out.",
+        ),
+        Setting(
+            "repack",
+            "Repack weights",
+            "Copies weights into the order the processor multiplies them in: answers come faster. "
+            "Off, a cached file is there at once.",
+            _ON,
         ),
         Setting(
             "keep_warm",

@@ -2,7 +2,8 @@
 
 That depends on the processor or card, the types of the weights and of the KV cache: with Q4_0, Q4_1
 and Q8_0 on x86-64 any number is, with Q4_K that llama.cpp repacked up to three, with F16 one
-(measured with llama-cpp-python 0.3.36). So it is tried before it counts.
+(measured with llama-cpp-python 0.3.36). So it is tried before it counts. One thing is not seen: on
+cards the number of cells may change how a row is computed between two trials.
 """
 
 from __future__ import annotations
@@ -24,47 +25,65 @@ MOST = MOST_GUESSES + 1
 class Alike:
     """Steps of one loaded model with several rows, but no more than are computed alike.
 
-    The last tokens of an answer, decoded one by one, are decoded again in one step, and the logits
-    of all rows compared. Fewer rows than a number that is alike are, too, and more than one that is
-    not are not: other kernels begin with some number of rows.
+    Where guesses want more rows, the last tokens of the answer, which were decoded one by one, are
+    decoded again in one step, and the logits of all rows compared. It is assumed that fewer rows
+    than are alike are alike, too, and that more than are not are not: other kernels begin with some
+    number of rows. On cards, which have other kernels for fuller caches as well, it is tried again
+    when the cache has doubled.
     """
 
     def __init__(self, model: LlamaModel) -> None:
         self._model = model
-        self._alike = 1 if model.spec.exact else MOST
-        self._unlike = MOST + 1
-        self._wanted = False
-        self._cells = 0
+        self._adapters = ""
         self._rows: deque[bytes] = deque(maxlen=2 * MOST)
         """The logits of the last tokens, as they are alone, while more is to be tried; twice as
         many as are compared, for the last ones may be taken back."""
+        self._forget()
 
-    def begin(self) -> None:
-        """A prompt was evaluated."""
+    def _forget(self) -> None:
+        self._alike = 1 if self._model.spec.exact else MOST
+        self._unlike = MOST + 1
+        self._cells = 0
+        self._stop()
+
+    def _stop(self) -> None:
+        self._wanted = False
         self._rows.clear()
 
-    def room(self) -> int:
-        """Rows that the next step may have."""
-        if self._model.varies_with_cells:
-            cells = (self._model.sequences.used_cells // CELLS).bit_length()
-            if cells != self._cells:
-                self._cells, self._alike = cells, min(self._alike, 1)
-        return self._alike
+    @property
+    def most(self) -> int:
+        """Rows that may be alike, as far as is known."""
+        return self._unlike - 1
 
-    def step(self, tokens: Sequence[int]) -> float:
-        """As :meth:`LlamaModel.step`, for no more tokens than there is room for.
+    def begin(self) -> None:
+        """A prompt was evaluated; its adapters are multiplied in a way of their own."""
+        if self._adapters != (adapters := self._model.sequences.adapters):
+            self._adapters = adapters
+            self._forget()
+        self._rows.clear()
+
+    def step(self, tokens: Sequence[int]) -> tuple[int, float]:
+        """As :meth:`LlamaModel.step`, with as many of the tokens as are known to be alike.
+
+        Returns:
+            Their number, and the seconds of the step.
 
         Raises:
             Cancelled, LoadError: as there.
         """
+        if len(tokens) > 1 and self._model.varies_with_cells:
+            cells = (self._model.sequences.used_cells // CELLS).bit_length()
+            if cells > self._cells:
+                self._cells, self._alike = cells, 1
+                self._stop()
         if self._wanted:
             self._try()
+        if len(tokens) > self._alike:
+            tokens, self._wanted = tokens[: self._alike], self._alike < self.most
         seconds = self._model.step(tokens)
-        more = self._alike + 1 < self._unlike
-        self._wanted = more and (self._wanted or len(tokens) == self._alike)
         if self._wanted:
             self._rows.extend(self._row(number) for number in range(len(tokens)))
-        return seconds
+        return len(tokens), seconds
 
     def rewind(self, count: int) -> None:
         """As :meth:`LlamaModel.rewind`."""
@@ -82,8 +101,7 @@ class Alike:
         if count > len(self._rows):
             return
         said, alone = model.tokens[-count:], list(self._rows)[-count:]
-        self._wanted = False
-        self._rows.clear()
+        self._stop()
         model.rewind(count)
         model.step(said)
         if [self._row(number) for number in range(count)] == alone:

@@ -1,13 +1,14 @@
 """Lets an answer's rows be computed one like the other, however many are decoded at once.
 
 Guesses are checked in the step of the token they follow, and the text stays the same only if each
-row then has the logits that it would have alone, to the last bit. Two ways of llama.cpp's processor
-code do not do that. With an unquantized KV cache of more than 256 cells the attention of a single
-row is divided among the threads (``use_split_kv_path`` in ggml-cpu/ops.cpp), so that even their
-number changes it; and K-quants are multiplied by other kernels from eight rows on
-(ggml-cpu/tiled/tiled.cpp). The back end's switch ``use_ref`` turns both off. What else it turns
-off, the fusion of norms, changes no bit. It costs nothing that can be measured with few cells, 2 to
-4 hundredths with 700 to 1,500 and a model of 135M; prompts are read without it.
+row then has the logits that it would have alone, to the last bit. Two of the ways in which
+llama.cpp's processor code fails to do that can be helped. With an f16 or f32 cache, once its
+highest cell in use is beyond 256, the attention of a single row is divided among the threads
+(``use_split_kv_path`` in ggml-cpu/ops.cpp), so that even their number changes it; and K-quants that
+are not repacked are multiplied by other kernels from eight rows on (ggml-cpu/tiled/tiled.cpp). The
+back end's switch ``use_ref`` turns both off. What else it turns off, the fusion of norms, changes
+no bit. It costs nothing that can be measured with few cells, 2 to 4 hundredths with 700 to 1,500
+and a model of 135M. It is on for every answer, guessed or not, and off for prompts.
 
 A quantized cache is not divided, and the switch would change how it is rotated.
 
@@ -55,14 +56,16 @@ class ByRow:
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
-        """While a context is made: its back ends are those that this is about."""
+        """While a context is made: its back ends are noted, and switched from then on."""
         device, address = _processor()
         if not device or not address:
             yield
             return
         table = (ctypes.c_void_p * (_INIT_BACKEND + 1)).from_address(device)
-        original = table[_INIT_BACKEND]
-        make = _INIT(original or 0)
+        if (original := table[_INIT_BACKEND]) is None:
+            yield
+            return
+        make = _INIT(original)
 
         def init(which: int, parameters: int) -> int | None:
             backend: int | None = make(which, parameters)

@@ -81,9 +81,9 @@ class Computing:
     def begin_step(self, rows: int) -> None:
         """A step of generation is next, with 1 row, or more where guesses are checked."""
         now, allowed = time.perf_counter(), self.generation.allowed
-        first = self._now[0] is not self.generation
+        from_prompt = self._now[0] is not self.generation
         pause = now - self._ended > PAUSE_SECONDS
-        if rows > 1 or not allowed or first or self._waits.short or pause:
+        if rows > 1 or not allowed or from_prompt or self._waits.short or pause:
             self._begin(self.generation, 1, rows)
             return
         self._now = self.generation, 1, 1

@@ -135,6 +135,7 @@ class DraftModel:
         params.n_gpu_layers = 0 if spec.n_gpu_layers == 0 else -1
         params.load_mode = LOAD_MODES[spec.load_mode]
         params.main_gpu = spec.main_gpu
+        params.use_extra_bufts = spec.repack
         callback = L.llama_progress_callback(lambda _fraction, _user: not self._cancel)
         params.progress_callback = callback
         model = L.llama_model_load_from_file(path.encode(), params)

@@ -143,9 +143,10 @@ class Generation:
                 seconds = model.step_one(token)
                 token = self._sample(-1)
                 continue
-            room = min(self._limit - self._count, model.n_batch, alike.room()) - 1
+            room = min(self._limit - self._count, alike.most) - 1
             guesses = drafter.draft(self._said, room) if room > 0 else []
-            seconds = alike.step([token, *guesses])
+            rows, seconds = alike.step([token, *guesses])
+            guesses = guesses[: rows - 1]
             token, right, reason = self._verify(guesses)
             drafter.note(len(guesses), right, seconds)
             if reason is not None:

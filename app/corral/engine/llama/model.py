@@ -127,6 +127,7 @@ class LlamaModel:
         params = L.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.load_mode = LOAD_MODES[spec.load_mode]
+        params.use_extra_bufts = spec.repack
         params.split_mode = SPLIT_MODES[spec.split_mode]
         params.main_gpu = spec.main_gpu
         params.vocab_only = spec.vocab_only
@@ -187,7 +188,8 @@ class LlamaModel:
             KvCache(self.memory), spec.n_seq_max, self.n_ctx, self.vocab.spell
         )
         self.computing.attach(self._context, by_row)
-        self.varies_with_cells = self._gpu_layers > 0 or (wide and not by_row.works)
+        fixed = not self._gpu_layers and (by_row.works or not wide)
+        self.varies_with_cells = spec.exact and not fixed
         """Whether a row may be computed in another way when the cache is fuller."""
         self._cancel.watch(self._context)
         drop_copied_pages(self._log, spec.path)

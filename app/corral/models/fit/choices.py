@@ -133,6 +133,7 @@ def choices(
         usual("n_batch", spec.n_batch),
         usual("n_ubatch", spec.n_ubatch),
         usual("load_mode", spec.load_mode),
+        Choice("repack", "on", _REPACK) if spec.repack else Choice("repack", "off", "Set by you"),
         _threads(spec, threads),
         _pace(spec, asked, on_battery),
         Choice("lookup", "on" if lookup else "off", _LOOKUP if lookup else "Set by you"),
@@ -141,9 +142,13 @@ def choices(
     ]
 
 
-_EXACT = (
-    "Only as much is guessed at once as is computed as it would be alone: the text stays the same"
+_REPACK = (
+    "A processor answers up to a fifth faster; off, a large model from the page cache is there at "
+    "once and x86 reads prompts faster"
 )
+"""A file in the shape of 7B Q4_K_M, two x86-64 cores, in turn in one process, without ÷ with:
+generation 0.86, prompt of 64 tokens 1.43; load 1.2 s for 17.8 s."""
+_EXACT = "Only as many tokens are guessed at once as are computed as one alone would be"
 _ANY_ROUNDING = "Set by you: the rounding of several tokens at once may decide a tie"
 _LOOKUP = "What was said before is guessed to come again; it switches itself off where it does not"
 
