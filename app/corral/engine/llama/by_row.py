@@ -8,7 +8,8 @@ highest cell in use is beyond 256, the attention of a single row is divided amon
 are not repacked are multiplied by other kernels from eight rows on (ggml-cpu/tiled/tiled.cpp). The
 back end's switch ``use_ref`` turns both off. What else it turns off, the fusion of norms, changes
 no bit. It costs nothing that can be measured with few cells, 2 to 4 hundredths with 700 to 1,500
-and a model of 135M. It is on for every answer, guessed or not, and off for prompts.
+and a model of 135M, 2 thousandths with a 7B. It is on for every answer, guessed or not, and off for
+prompts.
 
 A quantized cache is not divided, and the switch would change how it is rotated.
 
