@@ -55,8 +55,7 @@ _REASONS: dict[str, dict[DeviceClass, str]] = {
         "not every one has",
     },
     "flash_attn": {
-        "cpu": "On, for a prompt is read faster, and the logits are the same however it is cut "
-        "into steps: what was guessed or kept changes no answer",
+        "cpu": "On, for a prompt is read faster and takes less memory",
         "cuda": "llama.cpp switches it on where the card has it",
         "metal": "llama.cpp switches it on where the card has it",
         "other": "llama.cpp switches it on where the back end has it; some do not",
