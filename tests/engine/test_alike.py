@@ -46,9 +46,12 @@ def read(model: LlamaModel, length: int = LONG) -> None:
     model.evaluate(lambda _done, _total: None)
 
 
-def row(model: LlamaModel, number: int) -> bytes:
-    values = L.llama_get_logits_ith(model.context, number)
-    return ctypes.string_at(values, 4 * model.vocab.size)
+@pytest.fixture
+def starter_alike(open_model: Maker, starter: Path) -> Alike:
+    """Of the starter, with a short prompt evaluated."""
+    model = open_model(starter)
+    read(model, 20)
+    return Alike(model)
 
 
 def one_by_one(model: LlamaModel, tokens: Sequence[int] = GUESSES) -> list[bytes]:
@@ -56,7 +59,7 @@ def one_by_one(model: LlamaModel, tokens: Sequence[int] = GUESSES) -> list[bytes
     rows = []
     for token in tokens:
         model.step_one(token)
-        rows.append(row(model, 0))
+        rows.append(model.logits())
     model.rewind(len(tokens))
     return rows
 
@@ -65,7 +68,7 @@ def differ(model: LlamaModel, alike: Alike, plain: list[bytes]) -> int:
     """A step that wants all rows; how many of those decoded are others than they are alone."""
     rows, seconds = alike.step(GUESSES)
     assert seconds > 0 and model.tokens[-rows:] == GUESSES[:rows]
-    wrong = sum(row(model, number) != plain[number] for number in range(rows))
+    wrong = sum(model.logits(number) != plain[number] for number in range(rows))
     alike.rewind(rows)
     return wrong
 
@@ -104,8 +107,9 @@ def test_rows_are_what_they_are_alone(
     # What was found out holds, what was tried left nothing behind, and nothing is tried any more.
     assert model.tokens == said and one_by_one(model) == plain
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Alike, "_row", lambda _alike, _row: pytest.fail("tried again"))
+        patch.setattr(Alike, "_try", lambda _alike: pytest.fail("tried again"))
         assert differ(model, alike, plain) == 0
+    assert not alike._wanted and not alike._rows
     if name == "starter" and X86:
         assert alike.most == len(GUESSES) == alike.step(GUESSES)[0]
 
@@ -127,38 +131,30 @@ def test_more_rows_than_are_alike_are_not_taken(
     assert Alike(loose).step(GUESSES)[0] == len(GUESSES)
 
 
-def test_it_is_tried_when_more_is_wanted(open_model: Maker, starter: Path) -> None:
-    model = open_model(starter)
-    read(model, 20)
-    alike = Alike(model)
+def test_it_is_tried_when_more_is_wanted(starter_alike: Alike) -> None:
+    alike = starter_alike
     alike.begin()
     found = []
-    # Nobody wants any; four want one more; all is taken back of what was wrong.
-    for wanted, wrong in ((1, 0), (1, 0), (2, 0), (4, 0), (1, 0), (4, 0), (8, 0), (3, 0), (8, 0)):
-        rows, _ = alike.step(GUESSES[:wanted])
-        alike.rewind(min(wrong, rows))
-        found.append(rows)
+    # At first nobody wants more than one.
+    for wanted in (1, 1, 2, 4, 1, 4, 8, 3, 8):
+        found.append(alike.step(GUESSES[:wanted])[0])
     alike.step(GUESSES[:8])
-    alike.rewind(3)
+    alike.rewind(3)  # They were wrong, and say nothing.
     found.append(alike.step(GUESSES[:4])[0])
     found.append(alike.step(GUESSES[:9])[0])
     assert found == [1, 1, 1, 1, 1, 1, 4, 3, 4, 4, 8] if X86 else found[:6] == [1] * 6
 
 
-def test_rows_of_another_answer_say_nothing(open_model: Maker, starter: Path) -> None:
-    model = open_model(starter)
-    read(model, 20)
-    alike = Alike(model)
+def test_rows_of_another_answer_say_nothing(starter_alike: Alike) -> None:
+    alike = starter_alike
     for token in GUESSES[:3]:
         alike.step([token, 5])
     alike.begin()
     assert alike.step([7, 5])[0] == alike.step([7, 5])[0] == 1
 
 
-def test_with_other_adapters_it_is_tried_again(open_model: Maker, starter: Path) -> None:
-    model = open_model(starter)
-    read(model, 20)
-    alike = Alike(model)
+def test_with_other_adapters_it_is_tried_again(starter_alike: Alike) -> None:
+    alike, model = starter_alike, starter_alike._model
     alike.begin()
     teach(alike)
     known = alike._alike
@@ -187,10 +183,8 @@ def test_where_a_fuller_cache_has_other_kernels_it_is_tried_again(
     assert alike.step(GUESSES)[0] == 1
 
 
-def test_a_stop_while_it_is_tried(open_model: Maker, starter: Path) -> None:
-    model = open_model(starter)
-    read(model, 20)
-    alike = Alike(model)
+def test_a_stop_while_it_is_tried(starter_alike: Alike) -> None:
+    alike, model = starter_alike, starter_alike._model
     for token in GUESSES[:4]:
         alike.step([token, 5])
     before = model.tokens.copy()

@@ -8,11 +8,8 @@ cards the number of cells may change how a row is computed between two trials.
 
 from __future__ import annotations
 
-import ctypes
 from collections import deque
 from collections.abc import Sequence
-
-import llama_cpp.llama_cpp as L
 
 from corral.engine.drafting import MOST_GUESSES
 from corral.engine.llama.model import CELLS, LlamaModel
@@ -82,7 +79,7 @@ class Alike:
             tokens, self._wanted = tokens[: self._alike], self._alike < self.most
         seconds = self._model.step(tokens)
         if self._wanted:
-            self._rows.extend(self._row(number) for number in range(len(tokens)))
+            self._rows.extend(self._model.logits(number) for number in range(len(tokens)))
         return len(tokens), seconds
 
     def rewind(self, count: int) -> None:
@@ -104,14 +101,10 @@ class Alike:
         self._stop()
         model.rewind(count)
         model.step(said)
-        if [self._row(number) for number in range(count)] == alone:
+        if [model.logits(number) for number in range(count)] == alone:
             self._alike = count
             return
         self._unlike = count
         model.rewind(count)
         for token in said:
             model.step_one(token)
-
-    def _row(self, row: int) -> bytes:
-        logits = L.llama_get_logits_ith(self._model.context, row)
-        return ctypes.string_at(logits, ctypes.sizeof(ctypes.c_float) * self._model.vocab.size)

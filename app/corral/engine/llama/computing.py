@@ -56,7 +56,7 @@ class Computing:
             waits=waits,
         )
         self._context: Any = None
-        self._by_row: ByRow | None = None
+        self._by_row = ByRow()
         self._applied: tuple[int, int] | None = None
         self._now = (self.generation, 1, 1)
         self._asynchronous = bool(L.llama_supports_gpu_offload())
@@ -65,7 +65,7 @@ class Computing:
         self._idle = IdleMeter()
         self._looked = time.perf_counter()
 
-    def attach(self, context: Any, by_row: ByRow | None = None) -> None:
+    def attach(self, context: Any, by_row: ByRow) -> None:
         """Say which llama_context this is about; it has the governors' numbers already.
 
         Args:
@@ -115,8 +115,7 @@ class Computing:
         if wanted != self._applied:
             self._applied = wanted
             L.llama_set_n_threads(self._context, *wanted)
-        if self._by_row is not None:
-            self._by_row.set(governor is self.generation)
+        self._by_row.set(governor is self.generation)
         if governor.short != self._waits.short:
             self._waits.set_short(governor.short)
         limit = governor.limit(work, rows) if self._tells(governor, work) else None

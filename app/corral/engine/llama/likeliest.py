@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 
-import llama_cpp.llama_cpp as L
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +50,8 @@ def likeliest(
     reused = model.begin(command.tokens, command.conversation)
     try:
         model.evaluate(advanced)
-        chosen = _chosen(_row(model), command)
+        row = np.frombuffer(model.logits(), dtype=np.float32).astype(np.float64)
+        chosen = _chosen(row, command)
     finally:
         if reused and evaluated <= PASSING:
             for live in set(model.sequences.live()) - before:
@@ -63,15 +62,6 @@ def likeliest(
         reused_tokens=reused,
         evaluated_tokens=evaluated,
     )
-
-
-def _row(model: LlamaModel) -> NDArray[np.float64]:
-    """The logits behind the last token."""
-    pointer = L.llama_get_logits_ith(model.context, -1)
-    row = np.ctypeslib.as_array(
-        ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (model.vocab.size,)
-    )
-    return row.astype(np.float64)
 
 
 def _chosen(logits: NDArray[np.float64], command: protocol.Likeliest) -> list[tuple[int, float]]:

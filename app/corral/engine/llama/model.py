@@ -342,6 +342,12 @@ class LlamaModel:
         """The llama_context, for the sampler chain."""
         return self._context
 
+    def logits(self, row: int = -1) -> bytes:
+        """A copy of a row of the last step, one float32 for each token of the vocabulary; -1 is the
+        last row."""
+        pointer = L.llama_get_logits_ith(self._context, row)
+        return ctypes.string_at(pointer, ctypes.sizeof(ctypes.c_float) * self.vocab.size)
+
     def _append(
         self, tokens: Sequence[int], *, every_row: bool = False, result: int | None = None
     ) -> None:
